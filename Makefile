@@ -1,0 +1,129 @@
+# Makefile - builds Assay, runs its tests and makes its book. `make help` lists the targets.
+#
+# CONFIG chooses the compiler and the build folder: gcc (the default, which gives build/assay),
+# clang, asan (gcc with ASan and UBSan) or fuzz (clang with libFuzzer).
+
+CONFIG = gcc
+PYTHON = build/venv/bin/python
+SECONDS = 60
+B = build/$(CONFIG)
+
+CC_gcc = gcc
+CC_clang = clang
+CC_asan = gcc
+CC_fuzz = clang
+CC := $(CC_$(CONFIG))
+$(if $(CC),,$(error CONFIG is $(CONFIG); it may be gcc, clang, asan or fuzz))
+
+# Nothing here may let a compiler change a float result: no contraction, no fast-math, no -lm.
+ARCH := $(if $(filter x86_64,$(shell uname -m)),-march=x86-64-v3)
+WARN = -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Werror
+SAN_asan = -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+SAN_fuzz = $(SAN_asan) -fsanitize=fuzzer-no-link
+CFLAGS = -std=c11 -D_GNU_SOURCE -O3 $(ARCH) -ffp-contract=off -fno-fast-math -fno-math-errno \
+	-fopenmp $(WARN) $(SAN_$(CONFIG)) -Isrc $(PKG_CFLAGS)
+PACKAGES = jansson libpcre2-8 libutf8proc libsodium
+PKG_CFLAGS := $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
+LIBS := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null)
+
+SRC := $(sort $(wildcard src/*.c))
+OBJ := $(SRC:src/%.c=$(B)/%.o)
+PARTS := $(filter-out $(B)/main.o,$(OBJ))
+BIN := $(if $(filter gcc,$(CONFIG)),build/assay,$(B)/assay)
+TESTS := $(patsubst tests/%.c,$(B)/%,$(sort $(wildcard tests/test_*.c)))
+LONG := $(patsubst tests/%.c,$(B)/%,$(sort $(wildcard tests/exhaustive_*.c)))
+FUZZ := $(patsubst tests/%.c,$(B)/%,$(sort $(wildcard tests/fuzz_*.c)))
+CHECKED := $(sort $(wildcard src/*.[ch] tests/*.[ch] kernels/*.cu kernels/*.cuh))
+
+all: build ## the same as build
+build: $(OBJ) $(if $(filter $(B)/main.o,$(OBJ)),$(BIN)) ## compile the program to build/assay
+
+$(BIN): $(OBJ)
+	$(CC) $(CFLAGS) -o $@ $^ $(LIBS)
+
+$(B)/%.o: src/%.c Makefile
+	@mkdir -p $(B)
+	$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(B)/test_%: tests/test_%.c $(PARTS) Makefile
+	@mkdir -p $(B)
+	$(CC) $(CFLAGS) -MMD -MP -o $@ $< $(PARTS) $(LIBS)
+
+$(B)/exhaustive_%: tests/exhaustive_%.c $(PARTS) Makefile
+	@mkdir -p $(B)
+	$(CC) $(CFLAGS) -MMD -MP -o $@ $< $(PARTS) $(LIBS)
+
+$(B)/fuzz_%: tests/fuzz_%.c $(PARTS) Makefile
+	@mkdir -p $(B)
+	$(CC) $(CFLAGS) -fsanitize=fuzzer -MMD -MP -o $@ $< $(PARTS) $(LIBS)
+
+programs: build $(TESTS) # what the test runner needs
+exhaustive-programs: $(LONG)
+fuzz-programs: $(FUZZ)
+
+demo: ## the main job: make demo MODEL=DIR quantises the folder, prints its ladder and generates
+	@sh .ci/deps build
+	@$(MAKE) --no-print-directory CONFIG=gcc build
+	@sh tests/demo.sh "$(MODEL)"
+
+test: ## build, then every check that needs no more than some minutes
+	@sh .ci/deps test
+	@sh tests/run.sh gcc all
+
+asan: ## the C tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	@sh tests/run.sh asan c
+
+clang: ## build and run the C tests with clang
+	@sh tests/run.sh clang c
+
+book: ## weave the book and render it to build/book/index.html
+	@sh book/book.sh
+
+mirror: ## each module's lines against its budget, and its chapter, vectors and proof
+	@sh tests/mirror.sh
+
+vectors: ## make the golden vectors again and compare; check SHA256SUMS
+	@PYTHON="$(PYTHON)" sh tests/vectors.sh
+
+sums: ## write vectors/SHA256SUMS anew
+	@sh tests/vectors.sh sums
+
+audit: ## write the generated parts of AUDIT.md anew
+	@sh tests/audit.sh write
+
+proofs: ## check the machine-checked proofs with the provers that are installed
+	@sh tests/proofs.sh
+
+exhaustive: ## every binary32 value through each function of num, against a reference (minutes)
+	@$(MAKE) --no-print-directory CONFIG=$(CONFIG) exhaustive-programs
+	@set -e; for t in $(LONG); do $$t; done
+
+fuzz: ## fuzz the readers of foreign files, SECONDS=60 in all
+	@$(MAKE) --no-print-directory CONFIG=fuzz fuzz-programs
+	@sh tests/fuzz.sh $(SECONDS)
+
+bench: build ## speed: memory bandwidth, and decoding at the shape of a real model
+	build/assay bench
+
+cppcheck: ## static analysis of src and tests
+	@sh tests/cppcheck.sh
+
+format: ## check that clang-format would change nothing
+	@sh tests/format.sh
+
+format-fix: ## let clang-format rewrite the sources
+	clang-format-14 -i -style=file $(CHECKED)
+
+deps: ## install what the build and the tests need (apt-get and a Python venv under build/)
+	@sh .ci/deps test
+
+clean: ## remove build/
+	rm -rf build
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' Makefile
+
+.PHONY: all build programs exhaustive-programs fuzz-programs demo test asan clang book mirror \
+	vectors sums audit proofs exhaustive fuzz bench cppcheck format format-fix deps clean help
+.DELETE_ON_ERROR:
+-include $(wildcard $(B)/*.d)

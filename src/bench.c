@@ -1,0 +1,113 @@
+#include "bench.h"
+#include "simd.h"
+#include <omp.h>
+#include <time.h>
+
+double bench_now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+void bench_sizes(void) {
+    static const char *const all[] = {"qwen3-0.6b", "qwen3-1.7b", "qwen3-8b", "qwen3-14b"};
+    printf("%-12s %15s %15s %8s %6s %15s %15s\n", "shape", "linear bf16", "linear TQ4", "share",
+           "bits", "embed+head I8", "whole TQ4");
+    for (int i = 0; i < 4; i++) {
+        const model_config *c = model_shape(all[i]);
+        int64_t dense = 0, tq4 = 0, i8 = 0, norms = 0;
+        for (int s = 0; s < model_slots(c); s++) {
+            model_slot at = model_slot_at(c, s);
+            tq_matrix m;
+            int64_t b[4];
+            if (!at.present) continue;
+            if (!at.rows)
+                norms += 4 * at.cols;
+            else {
+                tq_shape(&m, s < SLOT_LAYERS ? KIND_I8 : KIND_TQ4, at.rows, at.cols);
+                tq_bytes(&m, b);
+                *(s < SLOT_LAYERS ? &i8 : &tq4) += b[0] + b[1] + b[2] + b[3];
+                if (s >= SLOT_LAYERS) dense += 2 * at.rows * at.cols;
+            }
+        }
+        printf("%-12s %15lld %15lld %7.1f%% %6.3f %15lld %15lld\n", all[i], (long long)dense,
+               (long long)tq4, 100 * (double)tq4 / (double)dense, 16 * (double)tq4 / (double)dense,
+               (long long)i8, (long long)(tq4 + i8 + norms));
+    }
+}
+
+// Bytes read per second by a plain sum over memory far larger than the caches.
+static double read_bandwidth(void) {
+    int64_t n = 1 << 27; // 1 GiB of uint64
+    uint64_t *p = must_alloc((size_t)n, sizeof *p), sum = 0;
+    double best = 0;
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < n; i++) p[i] = (uint64_t)i;
+    for (int turn = 0; turn < 5; turn++) {
+        double start = bench_now();
+#pragma omp parallel for schedule(static) reduction(+ : sum)
+        for (int64_t i = 0; i < n; i++) sum += p[i];
+        double rate = 8 * (double)n / (bench_now() - start);
+        if (rate > best) best = rate;
+    }
+    must(sum == 5 * ((uint64_t)n * ((uint64_t)n - 1) / 2));
+    free(p);
+    return best;
+}
+
+static int64_t bytes_per_token(model *m) {
+    int64_t sum = 0, b[4];
+    for (int s = 0; s < model_slots(&m->c); s++) {
+        const tq_matrix *w = s == SLOT_EMBED ? NULL : model_matrix(m, s);
+        if (!w) continue;
+        tq_bytes(w, b);
+        sum += b[0] + b[1] + b[2] + b[3];
+    }
+    return sum;
+}
+
+// Decodes `steps` tokens one by one; seconds per token, the median.
+static int time_decode(double *seconds, const model *m, linear_fn linear, int steps,
+                       char err[ERR]) {
+    tape t;
+    ref_run r;
+    double s[64] = {0};
+    int bad = 0, kept = 0;
+    tape_build(&t, m);
+    ref_open(&r, m, &t, linear, 1, 1, steps + 1);
+    for (int32_t i = 0; i <= steps && !bad; i++) {
+        double start = bench_now();
+        bad = ref_step(&r, &(int32_t){i % 50}, &i, &(int32_t){0}, 1, 0, err);
+        if (i) s[kept++] = bench_now() - start; // the first touches cold pages
+    }
+    for (int i = 1; i < kept; i++)
+        for (int j = i; j > 0 && s[j] < s[j - 1]; j--) {
+            double x = s[j];
+            s[j] = s[j - 1], s[j - 1] = x;
+        }
+    *seconds = s[kept / 2];
+    ref_close(&r);
+    tape_free(&t);
+    return bad;
+}
+
+int bench_decode(const char *shape, char err[ERR]) {
+    const model_config *c = model_shape(shape);
+    model m;
+    if (!c) return fail(err, "--shape %s: expected qwen3-0.6b, 1.7b, 8b or 14b", shape);
+    double copy = read_bandwidth(), t;
+    model_random(&m, c, KIND_TQ4, 1);
+    int64_t bytes = bytes_per_token(&m);
+    printf("shape %s, random weights, %d threads; a token reads %lld bytes of weights\n", shape,
+           omp_get_max_threads(), (long long)bytes);
+    printf("plain read of 1 GiB: %.2f GB/s\n", copy / 1e9);
+    for (int i = 0; i < simd_levels(); i++) {
+        simd_use(i);
+        if (time_decode(&t, &m, i ? simd_linear : ref_linear, i ? 12 : 2, err)) return -1;
+        printf("%-8s %8.2f tokens/s  %7.2f GB/s of weights, %5.1f%% of the plain read\n",
+               simd_level_name(i), 1 / t, (double)bytes / t / 1e9, 100 * (double)bytes / t / copy);
+        fflush(stdout);
+    }
+    model_close(&m);
+    return 0;
+}

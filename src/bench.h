@@ -1,0 +1,12 @@
+// bench.h - what the program costs: exact bytes of each shape, and decode speed as a share of the
+// memory bandwidth that the same run measures.
+#ifndef BENCH_H
+#define BENCH_H
+#include "model.h"
+
+double bench_now(void); // seconds of a clock that never jumps
+void bench_sizes(void); // a table to stdout
+// Decodes with random TQ4 weights of a shape, by every way of computing linears that this
+// processor has; a table to stdout. -1: no such shape.
+int bench_decode(const char *shape, char err[ERR]);
+#endif

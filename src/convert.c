@@ -1,0 +1,301 @@
+#include "convert.h"
+#include "num.h"
+#include "sample.h"
+#include <errno.h>
+#include <sys/stat.h>
+
+// ---- texts
+
+int convert_sample(convert_texts *t, const model *m, int64_t seqs, int64_t len, int32_t first,
+                   uint32_t seed, char err[ERR]) {
+    tape tp;
+    ref_run r;
+    int bad = 0;
+    int32_t *now = must_alloc((size_t)seqs * 3, sizeof *now), *pos = now + seqs, *seq = pos + seqs;
+    *t = (convert_texts){seqs, len, must_alloc((size_t)(seqs * len), sizeof *t->token)};
+    tape_build(&tp, m);
+    ref_open(&r, m, &tp, ref_linear, seqs, seqs, len);
+    for (int64_t p = 0; p < len && !bad; p++) {
+        for (int64_t s = 0; s < seqs; s++) {
+            sample_options o = {.temperature = 1, .top_p = 1, .seed = seed};
+            const float *z = r.logits + s * m->c.vocab;
+            now[s] = p ? sample_token(z, m->c.vocab, &o, (uint32_t)s, (uint32_t)p) : first;
+            t->token[s * len + p] = now[s];
+            pos[s] = (int32_t)p, seq[s] = (int32_t)s;
+        }
+        if (p + 1 < len) bad = ref_step(&r, now, pos, seq, seqs, 0, err);
+    }
+    ref_close(&r);
+    tape_free(&tp);
+    free(now);
+    return bad;
+}
+
+void convert_cut(convert_texts *t, const int32_t *ids, int64_t n, int64_t len) {
+    *t = (convert_texts){n / len, len, must_alloc((size_t)(n / len * len), sizeof *t->token)};
+    memcpy(t->token, ids, (size_t)(n / len * len) * sizeof *ids);
+}
+
+// Positions and sequence numbers of count texts laid end to end: two arrays in one.
+static int32_t *text_rows(const convert_texts *t, int64_t count) {
+    int64_t rows = count * t->len;
+    int32_t *pos = must_alloc((size_t)rows * 2, sizeof *pos);
+    for (int64_t i = 0; i < rows; i++) {
+        pos[i] = (int32_t)(i % t->len);
+        pos[rows + i] = (int32_t)(i / t->len);
+    }
+    return pos;
+}
+
+int convert_step(ref_run *r, const convert_texts *t, int64_t first, int64_t count, char err[ERR]) {
+    int32_t *pos = text_rows(t, count);
+    int64_t rows = count * t->len;
+    int bad = ref_step(r, t->token + first * t->len, pos, pos + rows, rows, 0, err);
+    free(pos);
+    return bad;
+}
+
+// ---- quantising a model
+
+typedef struct {
+    const model *dense;
+    model m; // the matrices that are quantised so far stand in its places
+    tq_rung rung;
+    convert_emit emit;
+    void *ctx;
+    char *err;
+    const float *input; // the dense model's input of the phase at hand [rows, cols]
+    float *stream;      // and its residual stream before the phase adds to it [rows, hidden]
+    const ref_run *dense_run, *run;
+} convert;
+
+// x [rows, cols] minus less (or NULL), rotated as the columns of w are: [rows, pad].
+static float *rotated(const float *x, const float *less, int64_t rows, const tq_matrix *w) {
+    int64_t pad = tq_pad(w->cols);
+    float *out = must_alloc((size_t)(rows * pad), sizeof *out); // zeroed: the padding
+#pragma omp parallel for schedule(static)
+    for (int64_t t = 0; t < rows; t++) {
+        for (int64_t i = 0; i < w->cols; i++)
+            out[t * pad + i] = x[t * w->cols + i] - (less ? less[t * w->cols + i] : 0);
+        tq_rotate(out + t * pad, pad, tq_group(w->cols));
+    }
+    return out;
+}
+
+// sum over t of a_t b_t^T: [na, nb]. Each element is one ordered sum, so threads do not change it.
+static double *outer_sum(const float *a, int64_t na, const float *b, int64_t nb, int64_t rows) {
+    double *sum = must_alloc((size_t)(na * nb), sizeof *sum);
+#pragma omp parallel for schedule(static)
+    for (int64_t first = 0; first < na; first += 8) // eight rows of the sum stay in the cache
+        for (int64_t t = 0; t < rows; t++)
+            for (int64_t i = first; i < na && i < first + 8; i++) {
+                double x = a[t * na + i];
+                for (int64_t j = 0; j < nb; j++) sum[i * nb + j] += x * b[t * nb + j];
+            }
+    return sum;
+}
+
+static int convert_slot(convert *c, int slot, const tq_calib *cal) {
+    tq_owned q;
+    tq_kind kind = slot < SLOT_LAYERS || c->rung == RUNGS ? KIND_I8 : KIND_TQ4;
+    model *dense = (model *)(uintptr_t)c->dense; // model_matrix serves readers and writers
+    tq_fit(&q, model_matrix(dense, slot), kind, c->rung, cal);
+    *model_matrix(&c->m, slot) = q.m;
+    const tensor *t = tensor_find(&dense->files, model_slot_at(&dense->c, slot).name);
+    if (t) tensor_release(t); // no more than the matrix at hand stays in memory
+    return c->emit(c->ctx, slot, &q, c->err);
+}
+
+// The dense model's tap: keeps what the quantised one will be compared with.
+static int keep_dense(void *ctx, const tape_phase *p, const float *x, int64_t rows, int64_t cols) {
+    convert *c = ctx;
+    (void)p, (void)cols;
+    c->input = x;
+    memcpy(c->stream, c->dense_run->x, (size_t)(rows * c->m.c.hidden) * sizeof *c->stream);
+    return 0;
+}
+
+// The quantised model's tap: quantises the linears of the phase that is about to use them.
+static int convert_phase(void *ctx, const tape_phase *p, const float *x, int64_t rows,
+                         int64_t cols) {
+    convert *c = ctx;
+    if (p->op == OP_HEAD) return 0;
+    const tq_matrix *w = p->w[0];
+    int64_t pad = tq_pad(cols), hidden = c->m.c.hidden;
+    int bad = 0, first = SLOT_LAYERS + p->layer * (W_COUNT + N_COUNT);
+    float *in = rotated(x, NULL, rows, w), *off = NULL;
+    double *hess = outer_sum(in, pad, in, pad, rows), *cross = NULL, *rest = NULL;
+    if (c->rung == RUNG_RETARGET) {
+        off = rotated(c->input, x, rows, w);
+        cross = outer_sum(off, pad, in, pad, rows);
+    }
+    if (cross && (p->op == OP_OUT || p->op == OP_DOWN)) {
+        for (int64_t i = 0; i < rows * hidden; i++) c->stream[i] -= c->run->x[i];
+        rest = outer_sum(c->stream, hidden, in, pad, rows);
+    }
+    tq_calib cal = {hess, cross, rest};
+    for (int i = 0; i < p->linears && !bad; i++)
+        bad = convert_slot(c, first + (int)(p->w[i] - c->m.layer[p->layer].w), &cal);
+    free(in);
+    free(off);
+    free(hess);
+    free(cross);
+    free(rest);
+    return bad;
+}
+
+// The dense and the quantised model walk the text side by side, a phase at a time; each phase of
+// the quantised one is made just before it runs.
+static int convert_calibrated(convert *c, const convert_texts *t) {
+    int64_t rows = t->seqs * t->len;
+    int bad = 0;
+    tape ta, tb;
+    ref_run a, b;
+    int32_t *pos = text_rows(t, t->seqs);
+    tape_build(&ta, c->dense);
+    tape_build(&tb, &c->m);
+    ref_open(&a, c->dense, &ta, ref_linear, rows, t->seqs, t->len);
+    ref_open(&b, &c->m, &tb, ref_linear, rows, t->seqs, t->len);
+    a.tap = keep_dense, b.tap = convert_phase, a.tap_ctx = b.tap_ctx = c;
+    c->dense_run = &a, c->run = &b;
+    c->stream = must_alloc((size_t)(rows * c->m.c.hidden), sizeof *c->stream);
+    ref_rows(&a, t->token, pos, pos + rows, rows, rows);
+    ref_rows(&b, t->token, pos, pos + rows, rows, rows);
+    for (int i = 0; i < ta.count && !bad; i++)
+        bad = ref_phase(&a, &ta.phase[i], c->err) || ref_phase(&b, &tb.phase[i], c->err);
+    free(c->stream);
+    free(pos);
+    ref_close(&a);
+    ref_close(&b);
+    tape_free(&ta);
+    tape_free(&tb);
+    return bad;
+}
+
+int convert_quantize(const model *dense, tq_rung rung, const convert_texts *calib,
+                     convert_emit emit, void *ctx, char err[ERR]) {
+    convert c = {.dense = dense, .m = *dense, .rung = rung, .emit = emit, .ctx = ctx, .err = err};
+    int64_t layers = dense->c.layers;
+    int bad = 0, calibrated = rung >= RUNG_FEEDBACK && rung < RUNGS && calib;
+    int slots = calibrated ? SLOT_LAYERS : model_slots(&dense->c);
+    c.m.layer = must_alloc((size_t)layers, sizeof *c.m.layer);
+    memcpy(c.m.layer, dense->layer, (size_t)layers * sizeof *c.m.layer);
+    for (int i = 0; i < slots && !bad; i++)
+        if (model_slot_at(&dense->c, i).present && model_matrix(&c.m, i))
+            bad = convert_slot(&c, i, NULL);
+    if (dense->c.tied) c.m.head = c.m.embed;
+    if (!bad && calibrated) bad = convert_calibrated(&c, calib);
+    free(c.m.layer);
+    return bad;
+}
+
+// ---- into a folder
+
+typedef struct {
+    const model *dense;
+    tensor_writer w;
+    int slot;       // everything before it is written
+    tq_owned *kept; // [slots]: what a calibrated forward pass still reads; NULL: nothing
+    void (*progress)(int done, int all, const char *name);
+} folder;
+
+// The tensors of a slot, in file order; returns how many (0 to 4).
+static int plan_slot(const model_config *c, int slot, tensor *t, char (*name)[160]) {
+    static const char *const part[] = {".codes", ".scale", ".codebook", ".row"};
+    model_slot s = model_slot_at(c, slot);
+    if (!s.present) return 0;
+    if (s.rows == 0) {
+        snprintf(name[0], 160, "%s", s.name);
+        t[0] = (tensor){.name = name[0], .type = T_F32, .dims = 1, .dim = {s.cols}};
+        return 1;
+    }
+    int n = 0, tq4 = slot >= SLOT_LAYERS;
+    int64_t pad = tq_pad(s.cols);
+    tensor all[] = {{.type = tq4 ? T_U8 : T_I8, .dims = 2, .dim = {s.rows, pad >> tq4}},
+                    {.type = T_I8, .dims = 2, .dim = {s.rows, pad / BLOCK}},
+                    {.type = T_I8, .dims = 1, .dim = {LEVELS}},
+                    {.type = T_F32, .dims = 1, .dim = {s.rows}}};
+    for (int i = 0; i < 4; i++) {
+        if (i == 2 && !tq4) continue;
+        snprintf(name[n], 160, "%s%s", s.name, part[i]);
+        t[n] = all[i];
+        t[n].name = name[n];
+        n++;
+    }
+    return n;
+}
+
+// Writes the norms that stand before `slot`.
+static int write_norms(folder *f, int slot, char err[ERR]) {
+    for (; f->slot < slot; f->slot++) {
+        model_slot s = model_slot_at(&f->dense->c, f->slot);
+        if (!s.present || s.rows) continue;
+        const float *norm = *model_norm((model *)(uintptr_t)f->dense, f->slot);
+        if (tensor_write(&f->w, norm, s.cols * 4, err)) return -1;
+    }
+    return 0;
+}
+
+static int write_matrix(void *ctx, int slot, tq_owned *q, char err[ERR]) {
+    folder *f = ctx;
+    int64_t b[4];
+    tq_bytes(&q->m, b);
+    if (f->progress)
+        f->progress(slot, model_slots(&f->dense->c), model_slot_at(&f->dense->c, slot).name);
+    int bad = write_norms(f, slot, err) || tensor_write(&f->w, q->codes, b[0], err) ||
+              tensor_write(&f->w, q->scale, b[1], err) ||
+              tensor_write(&f->w, q->codebook, b[2], err) || tensor_write(&f->w, q->row, b[3], err);
+    f->slot = slot + 1;
+    if (f->kept)
+        f->kept[slot] = *q;
+    else
+        tq_free(q);
+    return bad ? -1 : 0;
+}
+
+// Copies a small file of the folder when it is there.
+static int copy_file(const char *from, const char *to, const char *name, char err[ERR]) {
+    char a[4096], b[4096], part[4104];
+    snprintf(a, sizeof a, "%s/%s", from, name);
+    snprintf(b, sizeof b, "%s/%s", to, name);
+    snprintf(part, sizeof part, "%s.part", b);
+    FILE *in = fopen(a, "rb"), *out = in ? fopen(part, "wb") : NULL;
+    if (!in) return errno == ENOENT ? 0 : fail(err, "%.300s: %s", a, strerror(errno));
+    int bad = !out, c;
+    while (!bad && (c = getc(in)) != EOF) bad = putc(c, out) == EOF;
+    bad |= ferror(in) != 0;
+    if (out) bad |= fclose(out) != 0;
+    fclose(in);
+    if (bad || rename(part, b)) return fail(err, "%.300s: %s", b, strerror(errno));
+    return 0;
+}
+
+int convert_write(const model *dense, const char *from, const char *to, tq_rung rung,
+                  const convert_texts *calib, void (*progress)(int done, int all, const char *name),
+                  char err[ERR]) {
+    static const char *const side[] = {"config.json", "tokenizer.json", "tokenizer_config.json",
+                                       "generation_config.json"};
+    static const char *const meta[][2] = {{"format", "assay-tq4"}, {"version", "1"}};
+    int slots = model_slots(&dense->c), n = 0, bad = 0;
+    if (mkdir(to, 0777) && errno != EEXIST) return fail(err, "%.300s: %s", to, strerror(errno));
+    for (size_t i = 0; i < sizeof side / sizeof *side && !bad; i++)
+        bad = copy_file(from, to, side[i], err);
+    if (bad) return -1;
+    folder f = {.dense = dense, .progress = progress};
+    if (calib && rung >= RUNG_FEEDBACK) f.kept = must_alloc((size_t)slots, sizeof *f.kept);
+    tensor *plan = must_alloc((size_t)slots * 4, sizeof *plan);
+    char(*name)[160] = must_alloc((size_t)slots * 4, sizeof *name), path[4096];
+    for (int i = 0; i < slots; i++) n += plan_slot(&dense->c, i, plan + n, name + n);
+    snprintf(path, sizeof path, "%s/model.safetensors", to);
+    bad = tensor_write_open(&f.w, path, plan, n, meta, 2, err);
+    if (!bad) {
+        bad = convert_quantize(dense, rung, calib, write_matrix, &f, err) ||
+              write_norms(&f, slots, err) || tensor_write_close(&f.w, err);
+        if (bad) tensor_write_abort(&f.w);
+    }
+    for (int i = 0; i < slots && f.kept; i++) tq_free(&f.kept[i]);
+    free(f.kept);
+    free(plan);
+    free(name);
+    return bad ? -1 : 0;
+}

@@ -1,0 +1,35 @@
+// convert.h - from a dense model to a quantised one, matrix by matrix.
+#ifndef CONVERT_H
+#define CONVERT_H
+#include "ref.h"
+
+// Texts of equal length: token [seqs, len], as ids.
+typedef struct {
+    int64_t seqs, len;
+    int32_t *token;
+} convert_texts;
+
+// Samples texts from the model itself at temperature 1, each begun with the id `first`.
+int convert_sample(convert_texts *t, const model *m, int64_t seqs, int64_t len, int32_t first,
+                   uint32_t seed, char err[ERR]);
+// Cuts n ids into texts of length len (the rest is dropped); seqs = 0 when n < len.
+void convert_cut(convert_texts *t, const int32_t *ids, int64_t n, int64_t len);
+
+// One step of a run over count whole texts from `first` on, with logits at every position.
+int convert_step(ref_run *r, const convert_texts *t, int64_t first, int64_t count, char err[ERR]);
+
+// Quantises the dense model by a rung: embedding and head I8, linears TQ4 (RUNGS: I8 everywhere,
+// the 8-bit row of the ladder). calib: the text on which the rungs from RUNG_FEEDBACK on compare the
+// two models while the quantised one grows. Each matrix is handed to emit in the order of its slot
+// and becomes emit's; with a calib it must live until the call ends, since the rest of the text's
+// forward pass reads it. -1: emit failed, or a value was not finite.
+typedef int (*convert_emit)(void *ctx, int slot, tq_owned *q, char err[ERR]);
+int convert_quantize(const model *dense, tq_rung rung, const convert_texts *calib,
+                     convert_emit emit, void *ctx, char err[ERR]);
+// The same into a folder: config.json and the tokenizer's files copied, model.safetensors
+// streamed. progress: called before each matrix, or NULL.
+int convert_write(const model *dense, const char *from, const char *to, tq_rung rung,
+                  const convert_texts *calib, void (*progress)(int done, int all, const char *name),
+                  char err[ERR]);
+
+#endif

@@ -1,0 +1,513 @@
+// main.c - the commands of the program: what a user types, and nothing else.
+//
+// Exit codes: 0 done, 1 bad input or a failed check (one line on stderr), 2 wrong usage.
+#include "bench.h"
+#include "ladder.h"
+#include "num.h"
+#include "sample.h"
+#include "simd.h"
+#include "token.h"
+#include "verify.h"
+#include <errno.h>
+#include <omp.h>
+#include <unistd.h>
+
+// Every option of every command; a command names those that it takes.
+typedef struct {
+    const char *args[2]; // what is no option
+    const char *prompt, *tokens, *rung, *calib, *text, *json, *svg, *backend, *shape, *vectors;
+    long n, top_k, seed, jobs, context;
+    double temperature, top_p;
+    int decode, chat;
+} options;
+
+typedef struct {
+    const char *name, *usage, *about;
+    int args;          // how many it needs
+    const char *takes; // the options, each with spaces around it
+    int (*run)(const options *o, char err[ERR]);
+} command;
+
+static linear_fn backend(const options *o) {
+    return !strcmp(o->backend, "ref") ? ref_linear : simd_linear;
+}
+
+// ---- inspect, tokenize
+
+static int run_inspect(const options *o, char err[ERR]) {
+    tensor_set s;
+    int64_t bytes = 0;
+    if (tensor_open(&s, o->args[0], err)) return -1;
+    for (int i = 0; i < s.n; i++) {
+        const tensor *t = &s.t[i];
+        printf("%-56s %-5s [", t->name, tensor_type_name(t->type));
+        for (int d = 0; d < t->dims; d++) printf("%s%lld", d ? ", " : "", (long long)t->dim[d]);
+        printf("] %lld bytes\n", (long long)t->bytes);
+        bytes += t->bytes;
+    }
+    const char *format = tensor_meta(&s, "format");
+    printf("%d tensors, %lld bytes, %d files, format %s\n", s.n, (long long)bytes, s.files,
+           format ? format : "not stated");
+    tensor_close(&s);
+    model m;
+    if (access(o->args[0], R_OK) == 0 && !strstr(o->args[0], ".safetensors")) {
+        if (model_open(&m, o->args[0], err)) return -1;
+        printf("a model of %lld layers: every tensor is there, of the right type and shape\n",
+               (long long)m.c.layers);
+        model_close(&m);
+    }
+    return 0;
+}
+
+// All of a file, or of stdin for "-", with a NUL behind it.
+static char *read_all(const char *path, size_t *n, char err[ERR]) {
+    FILE *f = strcmp(path, "-") ? fopen(path, "rb") : stdin;
+    char *p = NULL;
+    size_t room = 0, got;
+    *n = 0;
+    if (!f) {
+        fail(err, "%.300s: %s", path, strerror(errno));
+        return NULL;
+    }
+    do {
+        if (*n + 65537 > room) {
+            char *bigger = must_alloc(room = 2 * room + 65537, 1);
+            if (p) memcpy(bigger, p, *n);
+            free(p);
+            p = bigger;
+        }
+        got = fread(p + *n, 1, 65536, f);
+        *n += got;
+    } while (got);
+    p[*n] = 0;
+    int bad = ferror(f);
+    if (f != stdin) fclose(f);
+    if (!bad) return p;
+    fail(err, "%.300s: %s", path, strerror(errno));
+    free(p);
+    return NULL;
+}
+
+static int decode_ids(const tokenizer *t, const char *text, char err[ERR]) {
+    char *out = must_alloc(token_room(t), 1), *end;
+    token_stream s = {0};
+    for (const char *p = text;; p = end) {
+        long id = strtol(p, &end, 10);
+        if (end == p) {
+            p += strspn(p, " \t\r\n");
+            if (!*p) break;
+            free(out);
+            return fail(err, "stdin: byte %zu: expected a token id", (size_t)(p - text));
+        }
+        if (id < 0 || id >= token_count(t)) {
+            free(out);
+            return fail(err, "stdin: byte %zu: id %ld: expected 0 to %d", (size_t)(p - text), id,
+                        token_count(t) - 1);
+        }
+        size_t n = token_decode(t, &s, (int32_t)id, 0, out, token_room(t));
+        fwrite(out, 1, n, stdout);
+    }
+    size_t n = token_decode(t, &s, -1, 0, out, token_room(t));
+    fwrite(out, 1, n, stdout);
+    free(out);
+    return 0;
+}
+
+static int run_tokenize(const options *o, char err[ERR]) {
+    size_t n;
+    int32_t *ids = NULL;
+    tokenizer *t = token_open(o->args[0], err);
+    char *text = t ? read_all("-", &n, err) : NULL;
+    int bad = !text;
+    if (!bad && o->decode)
+        bad = decode_ids(t, text, err);
+    else if (!bad) {
+        int64_t count = token_encode(t, text, n, 1, &ids, err);
+        bad = count < 0;
+        for (int64_t i = 0; i < count; i++) printf("%s%d", i ? " " : "", ids[i]);
+        if (!bad) printf("\n");
+    }
+    free(ids);
+    free(text);
+    if (t) token_close(t);
+    return bad;
+}
+
+// ---- quantize, ladder
+
+static void show_progress(int done, int all, const char *name) {
+    if (isatty(2)) {
+        int full = 30 * done / all;
+        fprintf(stderr, "\r[%.*s%*s] %d%% %-50.50s", full, "##############################",
+                30 - full, "", 100 * done / all, name);
+    } else
+        fprintf(stderr, "quantize %d/%d %s\n", done, all, name);
+}
+
+enum { TEXTS = 160, TEST_TEXTS = 80, TEXT_LEN = 128, CALIB_SEED = 1, TEST_SEED = 2 };
+
+// A text file as token texts, or texts sampled from the model itself (file NULL).
+static int get_texts(convert_texts *t, const model *m, const char *dir, const char *file,
+                     int64_t seqs, uint32_t seed, char err[ERR]) {
+    int32_t *ids = NULL, first = m->c.bos >= 0 ? m->c.bos : m->c.eos_count ? m->c.eos[0] : 0;
+    int64_t len = TEXT_LEN < m->c.context ? TEXT_LEN : m->c.context;
+    if (!file) return convert_sample(t, m, seqs, len, first, seed, err);
+    size_t n;
+    tokenizer *tk = token_open(dir, err);
+    char *text = tk ? read_all(file, &n, err) : NULL;
+    int64_t count = text ? token_encode(tk, text, n, 1, &ids, err) : -1;
+    if (count >= 0) {
+        convert_cut(t, ids, count, len);
+        if (t->seqs > seqs * 8) t->seqs = seqs * 8;
+        for (int64_t i = 0; i < t->seqs * len; i++)
+            if (ids[i] >= m->c.vocab)
+                count = fail(err, "%.300s: token %d: the model has %lld", file, ids[i],
+                             (long long)m->c.vocab);
+        if (!t->seqs)
+            count = fail(err, "%.300s: %lld tokens: expected at least %lld", file, (long long)count,
+                         (long long)len);
+    }
+    free(ids);
+    free(text);
+    if (tk) token_close(tk);
+    return count < 0 ? -1 : 0;
+}
+
+// A model that is still dense everywhere.
+static int open_dense(model *m, const char *dir, char err[ERR]) {
+    if (model_open(m, dir, err)) return -1;
+    if (m->embed.kind == KIND_F32 && m->layer[0].w[0].kind == KIND_F32) return 0;
+    model_close(m);
+    return fail(err, "%.300s: already quantised: expected a dense model", dir);
+}
+
+static int run_quantize(const options *o, char err[ERR]) {
+    model m;
+    convert_texts calib = {0};
+    int rung = o->rung ? -1 : o->calib ? RUNG_RETARGET : RUNG_CODEBOOK;
+    for (int i = RUNG_ROTATE; i < RUNGS; i++)
+        if (o->rung && !strcmp(o->rung, tq_rung_name[i])) rung = i;
+    if (rung < 0)
+        return fail(err, "--rung %s: expected rotate, codebook, feedback or retarget", o->rung);
+    if (open_dense(&m, o->args[0], err)) return -1;
+    const char *file = o->calib && strcmp(o->calib, "self") ? o->calib : NULL;
+    int bad =
+        rung >= RUNG_FEEDBACK && get_texts(&calib, &m, o->args[0], file, TEXTS, CALIB_SEED, err);
+    bad =
+        bad || convert_write(&m, o->args[0], o->args[1], (tq_rung)rung, &calib, show_progress, err);
+    if (isatty(2)) fprintf(stderr, "\r%90s\r", "");
+    if (!bad) fprintf(stderr, "wrote %s (rung %s)\n", o->args[1], tq_rung_name[rung]);
+    free(calib.token);
+    model_close(&m);
+    return bad;
+}
+
+static void say_row(const ladder_row *r) {
+    printf("%-16s %8.5f %8.5f %8.5f  %8.5f %8.5f %8.5f  %9.6f %9.5f  %6.2f%%  %5.2f %11lld\n",
+           r->name, r->raw[0], r->raw[1], r->raw[2], r->centred[0], r->centred[1], r->centred[2],
+           r->kl[0], r->kl[1], 100 * r->top1, r->bits, (long long)r->bytes);
+    fflush(stdout);
+}
+
+static int run_ladder(const options *o, char err[ERR]) {
+    model m;
+    convert_texts calib = {0}, test = {0};
+    ladder_row rows[RUNGS + 2];
+    if (open_dense(&m, o->args[0], err)) return -1;
+    const char *file = o->calib && strcmp(o->calib, "self") ? o->calib : NULL;
+    int bad = get_texts(&calib, &m, o->args[0], file, TEXTS, CALIB_SEED, err) ||
+              get_texts(&test, &m, o->args[0], o->text, TEST_TEXTS, TEST_SEED, err),
+        n = 0;
+    if (!bad) {
+        printf("%lld held-out positions in texts of %lld; calibration on %lld tokens\n",
+               (long long)(test.seqs * test.len), (long long)test.len,
+               (long long)(calib.seqs * calib.len));
+        printf("%-16s %26s  %26s  %9s %9s  %7s  %5s %11s\n", "", "raw cosine: mean, 1%, min",
+               "centred: mean, 1%, min", "KL: mean", "99%", "top-1", "bits", "bytes");
+        n = ladder_run(rows, &m, backend(o), &calib, &test, say_row, err);
+        bad = n < 0;
+    }
+    if (!bad && o->json) bad = ladder_save_json(o->json, rows, n, err);
+    if (!bad && o->svg) bad = ladder_save_svg(o->svg, rows, n, err);
+    free(calib.token);
+    free(test.token);
+    model_close(&m);
+    return bad;
+}
+
+// ---- logits, generate
+
+static int run_logits(const options *o, char err[ERR]) {
+    model m;
+    if (!o->tokens) return fail(err, "logits: expected --tokens 1,2,3");
+    if (model_open(&m, o->args[0], err)) return -1;
+    int64_t n = 0, room = (int64_t)strlen(o->tokens) + 1;
+    int32_t *id = must_alloc((size_t)room * 3, sizeof *id), *pos = id + room, *seq = pos + room;
+    int bad = 0;
+    for (const char *p = o->tokens; !bad; p++) {
+        char *end;
+        long x = strtol(p, &end, 10);
+        if (end == p || x < 0 || x >= m.c.vocab || (*end && *end != ','))
+            bad = fail(err, "--tokens: byte %zu: expected ids 0 to %lld separated by commas",
+                       (size_t)(p - o->tokens), (long long)m.c.vocab - 1);
+        id[n] = (int32_t)x, pos[n] = (int32_t)n, n++;
+        if (!*(p = end)) break;
+    }
+    if (!bad) {
+        tape t;
+        ref_run r;
+        tape_build(&t, &m);
+        ref_open(&r, &m, &t, backend(o), n, 1, n);
+        bad = ref_step(&r, id, pos, seq, n, 0, err);
+        FILE *f = bad ? NULL : fopen(o->args[1], "wb");
+        if (!bad) {
+            bad = !f || fwrite(r.logits, sizeof(float), (size_t)(n * m.c.vocab), f) !=
+                            (size_t)(n * m.c.vocab);
+            if (f) bad |= fclose(f) != 0;
+            if (bad) fail(err, "%.300s: %s", o->args[1], strerror(errno));
+        }
+        ref_close(&r);
+        tape_free(&t);
+    }
+    free(id);
+    model_close(&m);
+    return bad;
+}
+
+static int is_end(const model *m, int32_t id) {
+    for (int i = 0; i < m->c.eos_count; i++)
+        if (m->c.eos[i] == id) return 1;
+    return 0;
+}
+
+// Prefill in one step, then a token at a time, each printed as it comes.
+static int generate(const options *o, const model *m, const tokenizer *t, const int32_t *ids,
+                    int64_t n, char err[ERR]) {
+    tape tp;
+    ref_run r;
+    int64_t most = o->n < o->context - n ? o->n : o->context - n, made = 0;
+    int32_t *pos = must_alloc((size_t)n * 2, sizeof *pos), *seq = pos + n, id = 0;
+    char *out = must_alloc(token_room(t), 1);
+    token_stream s = {0};
+    sample_options so = {(float)o->temperature, (int)o->top_k, (float)o->top_p, (uint32_t)o->seed};
+    tape_build(&tp, m);
+    ref_open(&r, m, &tp, backend(o), n, 1, n + most);
+    for (int64_t i = 0; i < n; i++) pos[i] = (int32_t)i;
+    double start = bench_now(), first = 0;
+    int bad = ref_step(&r, ids, pos, seq, n, n - 1, err);
+    if (!bad) first = bench_now();
+    for (; !bad && made < most; made++) {
+        int32_t at = (int32_t)(n + made);
+        id = sample_token(r.logits, m->c.vocab, &so, 0, (uint32_t)at);
+        if (is_end(m, id)) break;
+        size_t k = token_decode(t, &s, id, 1, out, token_room(t));
+        fwrite(out, 1, k, stdout);
+        fflush(stdout);
+        if (made + 1 < most) bad = ref_step(&r, &id, &at, seq, 1, 0, err);
+    }
+    if (!bad) {
+        size_t k = token_decode(t, &s, -1, 1, out, token_room(t));
+        fwrite(out, 1, k, stdout);
+        printf("\n");
+        fprintf(stderr, "prompt %lld tokens in %.2f s; %lld tokens, %.1f tokens/s\n", (long long)n,
+                first - start, (long long)made, (double)made / (bench_now() - first + 1e-9));
+    }
+    ref_close(&r);
+    tape_free(&tp);
+    free(pos);
+    free(out);
+    return bad;
+}
+
+static int run_generate(const options *o, char err[ERR]) {
+    model m;
+    int32_t *ids = NULL;
+    char *text = NULL;
+    int64_t n = -1;
+    if (model_open(&m, o->args[0], err)) return -1;
+    tokenizer *t = token_open(o->args[0], err);
+    if (t && o->chat && token_chat(t, (const char *[]){"user"}, &o->prompt, 1, &text, err) == 0)
+        n = token_encode(t, text, strlen(text), 0, &ids, err);
+    else if (t && !o->chat)
+        n = token_encode(t, o->prompt, strlen(o->prompt), 1, &ids, err);
+    int bad = n < 0;
+    if (n == 0) bad = fail(err, "-p: expected a prompt of at least one token");
+    if (!bad && n >= o->context)
+        bad = fail(err, "-p: %lld tokens: expected fewer than --context %ld", (long long)n,
+                   o->context);
+    for (int64_t i = 0; i < n && !bad; i++)
+        if (ids[i] >= m.c.vocab)
+            bad = fail(err, "tokenizer.json: id %d: the model has %lld tokens", ids[i],
+                       (long long)m.c.vocab);
+    bad = bad || generate(o, &m, t, ids, n, err);
+    free(ids);
+    free(text);
+    if (t) token_close(t);
+    model_close(&m);
+    return bad;
+}
+
+// ---- sizes, bench, verify
+
+static int run_bench(const options *o, char err[ERR]) { return bench_decode(o->shape, err); }
+
+static int run_sizes(const options *o, char err[ERR]) {
+    (void)o, (void)err;
+    bench_sizes();
+    return 0;
+}
+
+static int run_verify(const options *o, char err[ERR]) {
+    int failed = 0, passed = verify_all(o->vectors, backend(o), &failed, err);
+    if (passed < 0) return -1;
+    printf("%d passed, %d failed\n", passed, failed);
+    return failed ? fail(err, "verify: %d of %d cases differ", failed, passed + failed) : 0;
+}
+
+// ---- the command line
+
+static const command commands[] = {
+    {"inspect", "PATH", "names, types, shapes and bytes of a folder or a safetensors file", 1, "",
+     run_inspect},
+    {"tokenize", "DIR [--decode]", "ids of the text on stdin, or its text from ids", 1,
+     " --decode ", run_tokenize},
+    {"quantize",
+     "DIR OUT [--rung rotate|codebook|feedback|retarget] [--calib FILE|self] [--jobs N]",
+     "a dense model to TQ4; the last two need a calibration text (self: sampled from the model)", 2,
+     " --rung --calib --jobs ", run_quantize},
+    {"logits", "MODEL --tokens 1,2,3 OUT [--backend ref|simd]",
+     "raw little-endian float32 [tokens, vocab] to OUT", 2, " --tokens --backend --jobs ",
+     run_logits},
+    {"generate",
+     "MODEL -p TEXT [-n N] [--chat] [--temp T --top-k K --top-p P --seed S] [--context N]",
+     "text to stdout as it comes, tokens/s to stderr", 1,
+     " -p -n --chat --temp --top-k --top-p --seed --context --backend --jobs ", run_generate},
+    {"ladder", "DIR [--text FILE] [--calib FILE] [--json FILE] [--svg FILE]",
+     "how close each rung's answers come to the dense model's", 1,
+     " --text --calib --json --svg --backend --jobs ", run_ladder},
+    {"verify", "[--backend ref|simd] [--vectors DIR]", "every golden vector", 0,
+     " --backend --vectors --jobs ", run_verify},
+    {"bench", "[--shape qwen3-0.6b|1.7b|8b|14b] [--jobs N]",
+     "decode speed with random weights against the memory's read bandwidth", 0, " --shape --jobs ",
+     run_bench},
+    {"sizes", "", "exact bytes of each shape", 0, "", run_sizes},
+};
+enum { COMMANDS = sizeof commands / sizeof *commands };
+
+static int usage(const command *c, const char *what, const char *which) {
+    FILE *f = what ? stderr : stdout;
+    if (what) fprintf(f, "assay: %s%s\n", what, which);
+    if (c)
+        fprintf(f, "usage: assay %s %s\n  %s\n", c->name, c->usage, c->about);
+    else {
+        fprintf(f, "usage: assay COMMAND ...   (assay COMMAND --help says more)\n");
+        for (int i = 0; i < COMMANDS; i++)
+            fprintf(f, "  %-9s %s\n", commands[i].name, commands[i].about);
+    }
+    return what ? 2 : 0;
+}
+
+typedef struct {
+    const char *name;
+    const char **text;
+    long *integer;
+    double *real;
+    int *flag;
+    double lo, hi;
+} option;
+
+// The value of one option; returns how many words it used, 0 when the value is wrong.
+static int take(const option *p, const char *value) {
+    char *end;
+    if (p->flag) return *p->flag = 1;
+    if (!value) return 0;
+    if (p->text) return *p->text = value, 2;
+    double x = strtod(value, &end);
+    if (end == value || *end || !(x >= p->lo && x <= p->hi)) return 0;
+    if (p->integer && x != (double)(long)x) return 0;
+    if (p->integer)
+        *p->integer = (long)x;
+    else
+        *p->real = x;
+    return 2;
+}
+
+static int parse(const command *c, int argc, char **argv, options *o) {
+    const option all[] = {{"-p", .text = &o->prompt},
+                          {"--tokens", .text = &o->tokens},
+                          {"--rung", .text = &o->rung},
+                          {"--calib", .text = &o->calib},
+                          {"--text", .text = &o->text},
+                          {"--json", .text = &o->json},
+                          {"--svg", .text = &o->svg},
+                          {"--backend", .text = &o->backend},
+                          {"--shape", .text = &o->shape},
+                          {"--vectors", .text = &o->vectors},
+                          {"-n", .integer = &o->n, .lo = 1, .hi = 1 << 24},
+                          {"--top-k", .integer = &o->top_k, .lo = 0, .hi = 1 << 24},
+                          {"--seed", .integer = &o->seed, .lo = 0, .hi = 4294967295.0},
+                          {"--jobs", .integer = &o->jobs, .lo = 1, .hi = 1024},
+                          {"--context", .integer = &o->context, .lo = 2, .hi = 1 << 24},
+                          {"--temp", .real = &o->temperature, .lo = 0, .hi = 100},
+                          {"--top-p", .real = &o->top_p, .lo = 0, .hi = 1},
+                          {"--decode", .flag = &o->decode},
+                          {"--chat", .flag = &o->chat}};
+    int args = 0, used;
+    for (int i = 0; i < argc; i += used) {
+        char spaced[64];
+        const option *p = NULL;
+        used = 1;
+        snprintf(spaced, sizeof spaced, " %.60s ", argv[i]);
+        for (size_t k = 0; k < sizeof all / sizeof *all; k++)
+            if (!strcmp(argv[i], all[k].name) && strstr(c->takes, spaced)) p = &all[k];
+        if (p && !(used = take(p, i + 1 < argc ? argv[i + 1] : NULL)))
+            return usage(c, "a value is missing or out of range: ", argv[i]);
+        if (!p && argv[i][0] == '-' && argv[i][1])
+            return usage(c, "no such option here: ", argv[i]);
+        if (!p && args == c->args) return usage(c, "one argument too many: ", argv[i]);
+        if (!p) o->args[args++] = argv[i];
+    }
+    if (args < c->args) return usage(c, "an argument is missing", "");
+    if (strcmp(o->backend, "ref") && strcmp(o->backend, "simd"))
+        return usage(c, "--backend: expected ref or simd: ", o->backend);
+    if (!o->prompt && strstr(c->takes, " -p ")) return usage(c, "-p TEXT is missing", "");
+    return 0;
+}
+
+int main(int argc, char **argv) {
+    options o = {.backend = "simd",
+                 .shape = "1.7b",
+                 .vectors = "vectors",
+                 .n = 256,
+                 .top_p = 1,
+                 .context = 4096,
+                 .temperature = 0.8,
+                 .seed = 1};
+    char err[ERR] = "";
+    const command *c = NULL;
+    num_require_ieee();
+    for (int i = 0; i < COMMANDS && argc > 1; i++)
+        if (!strcmp(argv[1], commands[i].name)) c = &commands[i];
+    if (!c) {
+        int help = argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "help"));
+        return usage(NULL,
+                     help       ? NULL
+                     : argc > 1 ? "no such command: "
+                                : "a command is missing",
+                     argc > 1 ? argv[1] : "");
+    }
+    for (int i = 2; i < argc; i++)
+        if (!strcmp(argv[i], "--help")) return usage(c, NULL, "");
+    int bad = parse(c, argc - 2, argv + 2, &o);
+    if (bad) return bad;
+    if (o.jobs) omp_set_num_threads((int)o.jobs);
+    if (c->run(&o, err)) {
+        fprintf(stderr, "assay: %s\n", err);
+        return 1;
+    }
+    if (fflush(stdout) || ferror(stdout)) {
+        fprintf(stderr, "assay: stdout: %s\n", strerror(errno));
+        return 1;
+    }
+    return 0;
+}

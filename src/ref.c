@@ -1,0 +1,254 @@
+#include "ref.h"
+#include "num.h"
+
+// Linear layers. TQ4 and I8: one exact integer and one rounding. Dense: a lane sum.
+void ref_linear(const tq_matrix *m, const tq_acts *a, const float *x, int64_t rows, float *y) {
+#pragma omp parallel
+    {
+        float *wide = must_alloc((size_t)m->cols, sizeof *wide);
+#pragma omp for schedule(static)
+        for (int64_t r = 0; r < m->rows; r++) {
+            if (m->kind == KIND_F32) tq_widen(m, r, wide);
+            for (int64_t t = 0; t < rows; t++)
+                y[t * m->rows + r] = m->kind == KIND_F32
+                                         ? num_lane_dot(wide, x + t * m->cols, m->cols)
+                                         : tq_finish(tq_dot(m, r, a, t), m->row[r], a->e[t]);
+        }
+        free(wide);
+    }
+}
+
+// y = x / rms(x) * w. x and y [n] may be the same.
+static void rmsnorm(float *y, const float *x, const float *w, int64_t n, float eps) {
+    float mean = num_div(num_lane_dot(x, x, n), (float)n);
+    float r = num_div(1.0f, num_sqrt(num_add(mean, eps)));
+    for (int64_t i = 0; i < n; i++) y[i] = num_mul(num_mul(x[i], r), w[i]);
+}
+
+// Turns the pairs (i, i + n/2) of a head [n] by the angles of its position.
+static void rope(float *x, const float *cos, const float *sin, int64_t n) {
+    for (int64_t i = 0; i < n / 2; i++) {
+        float a = x[i], b = x[i + n / 2];
+        x[i] = num_fma(a, cos[i], -num_mul(b, sin[i]));
+        x[i + n / 2] = num_fma(b, cos[i], num_mul(a, sin[i]));
+    }
+}
+
+// One head at one position over keys 0 .. p. q [hd]; keys, values [p + 1, hd]; o [hd].
+static void attend(float *o, const float *q, const float *keys, const float *values, int64_t p,
+                   int64_t hd, float *part) {
+    float scale = num_div(1.0f, num_sqrt((float)hd)), m = 0, l = 0, s[KEYS];
+    for (int64_t first = 0; first <= p; first += KEYS) {
+        int64_t n = p + 1 - first < KEYS ? p + 1 - first : KEYS;
+        float mc = 0, lc = 0;
+        for (int64_t j = 0; j < n; j++) {
+            s[j] = num_mul(num_lane_dot(q, keys + (first + j) * hd, hd), scale);
+            if (j == 0 || s[j] > mc) mc = s[j];
+        }
+        float *oc = first ? part : o; // the first chunk is taken as it is
+        memset(oc, 0, (size_t)hd * sizeof *oc);
+        for (int64_t j = 0; j < n; j++) {
+            float e = num_exp(num_sub(s[j], mc));
+            const float *v = values + (first + j) * hd;
+            lc = num_add(lc, e);
+            for (int64_t d = 0; d < hd; d++) oc[d] = num_fma(e, v[d], oc[d]);
+        }
+        if (first) {
+            float top = mc > m ? mc : m;
+            float old = num_exp(num_sub(m, top)), new = num_exp(num_sub(mc, top));
+            l = num_fma(l, old, num_mul(lc, new));
+            for (int64_t d = 0; d < hd; d++) o[d] = num_fma(o[d], old, num_mul(oc[d], new));
+            m = top;
+        } else {
+            m = mc;
+            l = lc;
+        }
+    }
+    for (int64_t d = 0; d < hd; d++) o[d] = num_div(o[d], l);
+}
+
+// The key or value cache of one head of one sequence: [context, head_dim].
+static float *cache(const ref_run *r, float *base, int layer, int64_t seq, int64_t head) {
+    const model_config *c = &r->m->c;
+    return base + ((layer * r->seqs + seq) * c->kv_heads + head) * r->context * c->head_dim;
+}
+
+static int not_finite(const tape_phase *p, char err[ERR]) {
+    return fail(err, "layer %d, phase %s: a value is not finite", p->layer, tape_op_name[p->op]);
+}
+
+// All linears of a phase on the input x [rows, cols]; y[i] [rows, w[i]->rows].
+static int linears(ref_run *r, const tape_phase *p, const float *x, int64_t rows, float *const y[],
+                   char err[ERR]) {
+    int64_t cols = p->w[0]->cols;
+    if (r->tap && r->tap(r->tap_ctx, p, x, rows, cols)) return fail(err, "stopped by the tap");
+    for (int i = 0; i < p->linears; i++) {
+        const tq_matrix *w = p->w[i], *before = i ? p->w[i - 1] : NULL;
+        int same = before && before->kind != KIND_F32 && before->rotate == w->rotate;
+        if (w->kind != KIND_F32 && !same && tq_quantize(&r->acts, x, rows, w))
+            return not_finite(p, err);
+        r->linear(w, &r->acts, x, rows, y[i]);
+    }
+    return 0;
+}
+
+static int phase_embed(ref_run *r) {
+    const tq_matrix *e = &r->m->embed;
+    for (int64_t t = 0; t < r->rows; t++) {
+        float *x = r->x + t * e->cols;
+        e->kind == KIND_F32 ? tq_widen(e, r->token[t], x) : tq_embed(e, r->token[t], x);
+    }
+    return 0;
+}
+
+static int phase_qkv(ref_run *r, const tape_phase *p, char err[ERR]) {
+    const model_config *c = &r->m->c;
+    int64_t hd = c->head_dim;
+    for (int64_t t = 0; t < r->rows; t++)
+        rmsnorm(r->n + t * c->hidden, r->x + t * c->hidden, p->norm, c->hidden, c->eps);
+    if (linears(r, p, r->n, r->rows, (float *[]){r->q, r->k, r->v}, err)) return -1;
+#pragma omp parallel for schedule(static)
+    for (int64_t t = 0; t < r->rows; t++) {
+        const float *cos = r->cos + r->pos[t] * hd / 2, *sin = r->sin + r->pos[t] * hd / 2;
+        for (int64_t h = 0; h < c->heads; h++) {
+            float *q = r->q + (t * c->heads + h) * hd;
+            if (p->norm_q) rmsnorm(q, q, p->norm_q, hd, c->eps);
+            rope(q, cos, sin, hd);
+        }
+        for (int64_t h = 0; h < c->kv_heads; h++) {
+            float *k = r->k + (t * c->kv_heads + h) * hd, *v = r->v + (t * c->kv_heads + h) * hd;
+            if (p->norm_k) rmsnorm(k, k, p->norm_k, hd, c->eps);
+            rope(k, cos, sin, hd);
+            size_t bytes = (size_t)hd * sizeof(float);
+            memcpy(cache(r, r->kcache, p->layer, r->seq[t], h) + r->pos[t] * hd, k, bytes);
+            memcpy(cache(r, r->vcache, p->layer, r->seq[t], h) + r->pos[t] * hd, v, bytes);
+        }
+    }
+    return 0;
+}
+
+static int phase_attend(ref_run *r, const tape_phase *p) {
+    const model_config *c = &r->m->c;
+    int64_t hd = c->head_dim, share = c->heads / c->kv_heads;
+#pragma omp parallel
+    {
+        float *part = must_alloc((size_t)hd, sizeof *part);
+#pragma omp for schedule(dynamic)
+        for (int64_t i = 0; i < r->rows * c->heads; i++) {
+            int64_t t = i / c->heads, h = i % c->heads;
+            attend(r->o + i * hd, r->q + i * hd,
+                   cache(r, r->kcache, p->layer, r->seq[t], h / share),
+                   cache(r, r->vcache, p->layer, r->seq[t], h / share), r->pos[t], hd, part);
+        }
+        free(part);
+    }
+    return 0;
+}
+
+// x += w y, for OUT and DOWN; y [rows, cols].
+static int add_linear(ref_run *r, const tape_phase *p, const float *y, char err[ERR]) {
+    if (linears(r, p, y, r->rows, (float *[]){r->n}, err)) return -1;
+    for (int64_t i = 0; i < r->rows * r->m->c.hidden; i++) r->x[i] = num_add(r->x[i], r->n[i]);
+    return 0;
+}
+
+static int phase_gateup(ref_run *r, const tape_phase *p, char err[ERR]) {
+    const model_config *c = &r->m->c;
+    for (int64_t t = 0; t < r->rows; t++)
+        rmsnorm(r->n + t * c->hidden, r->x + t * c->hidden, p->norm, c->hidden, c->eps);
+    return linears(r, p, r->n, r->rows, (float *[]){r->g, r->u}, err);
+}
+
+// Overwrites g with silu(g) * u.
+static int phase_down(ref_run *r, const tape_phase *p, char err[ERR]) {
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < r->rows * r->m->c.inter; i++)
+        r->g[i] = num_mul(num_mul(r->g[i], num_sigmoid(r->g[i])), r->u[i]);
+    return add_linear(r, p, r->g, err);
+}
+
+static int phase_head(ref_run *r, const tape_phase *p, char err[ERR]) {
+    const model_config *c = &r->m->c;
+    int64_t rows = r->rows - r->head_from, first = r->head_from * c->hidden;
+    if (rows * c->vocab > r->logits_room) {
+        free(r->logits);
+        r->logits_room = rows * c->vocab;
+        r->logits = must_alloc((size_t)r->logits_room, sizeof *r->logits);
+    }
+    for (int64_t t = 0; t < rows; t++)
+        rmsnorm(r->n + t * c->hidden, r->x + first + t * c->hidden, p->norm, c->hidden, c->eps);
+    return linears(r, p, r->n, rows, (float *[]){r->logits}, err);
+}
+
+// What a phase leaves must be finite; the sum of |bits| tests of all values is cheap and exact.
+static int finite(const float *x, int64_t n) {
+    uint32_t bad = 0;
+    for (int64_t i = 0; i < n; i++) bad |= (num_bits(x[i]) & 0x7f800000) == 0x7f800000;
+    return !bad;
+}
+
+int ref_phase(ref_run *r, const tape_phase *p, char err[ERR]) {
+    const model_config *c = &r->m->c;
+    int64_t T = r->rows, q = T * c->heads * c->head_dim, kv = T * c->kv_heads * c->head_dim;
+    int64_t x = T * c->hidden, g = T * c->inter;
+    int bad = 0, ok = 1;
+    switch (p->op) {
+    case OP_EMBED: bad = phase_embed(r), ok = finite(r->x, x); break;
+    case OP_QKV:
+        bad = phase_qkv(r, p, err);
+        ok = finite(r->q, q) && finite(r->k, kv) && finite(r->v, kv);
+        break;
+    case OP_ATTEND: bad = phase_attend(r, p), ok = finite(r->o, q); break;
+    case OP_OUT: bad = add_linear(r, p, r->o, err), ok = finite(r->x, x); break;
+    case OP_GATEUP: bad = phase_gateup(r, p, err), ok = finite(r->g, g) && finite(r->u, g); break;
+    case OP_DOWN: bad = phase_down(r, p, err), ok = finite(r->x, x); break;
+    case OP_HEAD:
+        bad = phase_head(r, p, err);
+        ok = finite(r->logits, (T - r->head_from) * c->vocab);
+        break;
+    case OPS: must(!"a phase has an operation");
+    }
+    return bad ? -1 : ok ? 0 : not_finite(p, err);
+}
+
+void ref_rows(ref_run *r, const int32_t *token, const int32_t *pos, const int32_t *seq,
+              int64_t rows, int64_t head_from) {
+    must(rows > 0 && rows <= r->room && head_from >= 0 && head_from <= rows);
+    r->token = token, r->pos = pos, r->seq = seq, r->rows = rows, r->head_from = head_from;
+    for (int64_t t = 0; t < rows; t++)
+        must(token[t] >= 0 && token[t] < r->m->c.vocab && pos[t] >= 0 && pos[t] < r->context &&
+             seq[t] >= 0 && seq[t] < r->seqs);
+}
+
+int ref_step(ref_run *r, const int32_t *token, const int32_t *pos, const int32_t *seq, int64_t rows,
+             int64_t head_from, char err[ERR]) {
+    ref_rows(r, token, pos, seq, rows, head_from);
+    for (int i = 0; i < r->t->count; i++)
+        if (ref_phase(r, &r->t->phase[i], err)) return -1;
+    return 0;
+}
+
+static float *floats(int64_t n) { return must_alloc((size_t)n, sizeof(float)); }
+
+void ref_open(ref_run *r, const model *m, const tape *t, linear_fn linear, int64_t room,
+              int64_t seqs, int64_t context) {
+    const model_config *c = &m->c;
+    int64_t cache = c->layers * seqs * c->kv_heads * context * c->head_dim;
+    *r =
+        (ref_run){.m = m, .t = t, .linear = linear, .room = room, .seqs = seqs, .context = context};
+    r->x = floats(room * c->hidden), r->n = floats(room * c->hidden);
+    r->q = floats(room * c->heads * c->head_dim), r->o = floats(room * c->heads * c->head_dim);
+    r->k = floats(room * c->kv_heads * c->head_dim);
+    r->v = floats(room * c->kv_heads * c->head_dim);
+    r->g = floats(room * c->inter), r->u = floats(room * c->inter);
+    r->kcache = floats(cache), r->vcache = floats(cache);
+    r->cos = floats(context * c->head_dim / 2), r->sin = floats(context * c->head_dim / 2);
+    model_rope(c, context, r->cos, r->sin);
+}
+
+void ref_close(ref_run *r) {
+    float *all[] = {r->x, r->n,      r->q,      r->o,      r->k,   r->v,  r->g,
+                    r->u, r->logits, r->kcache, r->vcache, r->cos, r->sin};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
+    tq_acts_free(&r->acts);
+}

@@ -1,0 +1,48 @@
+// ref.h - the plain interpreter of a tape: what the words of chapter 7 mean, in C, one row at a
+// time. Every other interpreter is right when it ends on these bits.
+#ifndef REF_H
+#define REF_H
+#include "tape.h"
+
+// How a linear layer is computed: y [a->rows, m->rows] from quantised a (KIND_F32: from x).
+typedef void (*linear_fn)(const tq_matrix *m, const tq_acts *a, const float *x, int64_t rows,
+                          float *y);
+void ref_linear(const tq_matrix *m, const tq_acts *a, const float *x, int64_t rows, float *y);
+
+// The state of a batch: T rows (tokens), each at a position of a sequence with its own cache.
+typedef struct ref_run {
+    const model *m;
+    const tape *t;
+    linear_fn linear;
+    int64_t room;                     // rows that the buffers hold
+    int64_t seqs, context;            // the cache holds seqs sequences of context keys
+    int64_t rows;                     // T of the current step
+    int64_t head_from;                // rows before this one get no logits
+    const int32_t *token, *pos, *seq; // [T]
+    float *x, *n;                     // [T, hidden]
+    float *q, *o;                     // [T, heads*head_dim]
+    float *k, *v;                     // [T, kv_heads*head_dim]
+    float *g, *u;                     // [T, inter]
+    float *logits;                    // [T - head_from, vocab]
+    int64_t logits_room;              // elements
+    float *kcache, *vcache;           // [layers, seqs, kv_heads, context, head_dim]
+    float *cos, *sin;                 // [context, head_dim/2]
+    tq_acts acts;
+    // Called with the input [rows, cols] of a phase's linears before they are applied, or NULL.
+    int (*tap)(void *ctx, const tape_phase *p, const float *x, int64_t rows, int64_t cols);
+    void *tap_ctx;
+} ref_run;
+
+void ref_open(ref_run *r, const model *m, const tape *t, linear_fn linear, int64_t room,
+              int64_t seqs, int64_t context);
+void ref_close(ref_run *r);
+// The rows of the next step: token in 0..vocab-1, pos in 0..context-1 ascending within a sequence;
+// the arrays must live until the step is done.
+void ref_rows(ref_run *r, const int32_t *token, const int32_t *pos, const int32_t *seq,
+              int64_t rows, int64_t head_from);
+// One phase of the current step. -1: a value was not finite (err names layer and phase).
+int ref_phase(ref_run *r, const tape_phase *p, char err[ERR]);
+// ref_rows() and all phases.
+int ref_step(ref_run *r, const int32_t *token, const int32_t *pos, const int32_t *seq, int64_t rows,
+             int64_t head_from, char err[ERR]);
+#endif

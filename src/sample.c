@@ -1,0 +1,52 @@
+#include "sample.h"
+#include "num.h"
+#include "rng.h"
+
+typedef struct {
+    uint64_t weight;
+    int32_t id;
+} candidate;
+
+static int by_weight(const void *a, const void *b) { // heavier first, then the lower id
+    const candidate *x = a, *y = b;
+    return x->weight != y->weight ? (x->weight < y->weight ? 1 : -1) : x->id - y->id;
+}
+
+// Keeps the heaviest top_k, then the fewest heaviest whose sum reaches top_p of what is left.
+static int64_t cut(candidate *c, int64_t n, const sample_options *o) {
+    qsort(c, (size_t)n, sizeof *c, by_weight);
+    if (o->top_k > 0 && o->top_k < n) n = o->top_k;
+    if (o->top_p >= 1) return n;
+    uint64_t total = 0, sum = 0, share = (uint64_t)(o->top_p * 65536.0f); // 0..65535
+    int64_t kept = 0;
+    for (int64_t i = 0; i < n; i++) total += c[i].weight;
+    uint64_t enough = (uint64_t)((unsigned __int128)total * share >> 16);
+    do sum += c[kept++].weight;
+    while (kept < n && sum < enough);
+    return kept;
+}
+
+// A weight is e^((z - max) / T) in units of 2^-32: at most 2^32, and 2^24 of them stay below 2^56.
+int32_t sample_token(const float *logits, int64_t n, const sample_options *o, uint32_t seq,
+                     uint32_t pos) {
+    int32_t top = 0;
+    for (int64_t i = 1; i < n; i++)
+        if (logits[i] > logits[top]) top = (int32_t)i;
+    if (o->temperature <= 0) return top;
+    candidate *c = must_alloc((size_t)n, sizeof *c);
+    for (int64_t i = 0; i < n; i++) {
+        float e = num_exp(num_div(num_sub(logits[i], logits[top]), o->temperature));
+        c[i] = (candidate){(uint64_t)num_mul(e, 0x1p32f), (int32_t)i};
+    }
+    if (o->top_k > 0 || o->top_p < 1) n = cut(c, n, o);
+    uint64_t total = 0, sum = 0;
+    for (int64_t i = 0; i < n; i++) total += c[i].weight;
+    rng_block r = rng_philox((uint32_t[]){o->seed, 0x73616d70}, (uint32_t[]){pos, 0, seq, 0});
+    uint64_t word = (uint64_t)r.v[1] << 32 | r.v[0];
+    uint64_t draw = (uint64_t)((unsigned __int128)word * total >> 64); // 0 .. total - 1
+    int64_t i = 0;
+    while ((sum += c[i].weight) <= draw) i++;
+    int32_t id = c[i].id;
+    free(c);
+    return id;
+}

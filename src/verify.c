@@ -1,0 +1,452 @@
+#include "verify.h"
+#include "num.h"
+#include "rng.h"
+#include <inttypes.h>
+#include <sodium.h>
+#include <unistd.h>
+
+// One case: what its line asks, and what the program makes of it, printed as the file prints it.
+typedef struct {
+    char *id, *reason, *flags, *in, *want; // the fields; in ref.txt want is the lines that follow
+    char op[32];                           // what is run
+    linear_fn linear;
+    FILE *out;     // becomes the text that is compared with want
+    void *mem[16]; // freed when the case is done
+    int mems;
+} vector;
+
+static void *keep(vector *v, int64_t n, size_t size) {
+    must(v->mems < 16);
+    return v->mem[v->mems++] = must_alloc((size_t)n, size);
+}
+
+// ---- the items of a case
+
+// The value of NAME= among words, "" when it is absent.
+static const char *item(const char *words, const char *name) {
+    size_t n = strlen(name);
+    for (const char *s = words; (s = strstr(s, name)); s += n)
+        if (s[n] == '=' && (s == words || s[-1] == ' ')) return s + n + 1;
+    return "";
+}
+
+static int64_t integer(const vector *v, const char *name) { return atoll(item(v->in, name)); }
+
+static float power_of_two(int k) { return num_float((uint32_t)(127 + k) << 23); } // |k| < 127
+
+static float centred(uint32_t w) { return (float)((int32_t)(w >> 8) - (1 << 23)); } // +-2^23
+
+static uint32_t *stream(vector *v, uint32_t seed, uint32_t id, uint32_t which, int64_t words) {
+    uint32_t *w = keep(v, (words + 3) / 4 * 4, sizeof *w);
+    rng_words(seed, id, which, 0, w, (words + 3) / 4);
+    return w;
+}
+
+// n floats of a FLOATS item (the forms stand in the head of tq4.txt), NULL when malformed.
+static float *floats(vector *v, const char *name, int64_t n) {
+    const char *s = item(v->in, name);
+    char *end = (char *)s + 1;
+    float *y = keep(v, n, sizeof *y);
+    unsigned a, b, c;
+    int k;
+    if (sscanf(s, "fill:%x", &a) == 1) {
+        for (int64_t i = 0; i < n; i++) y[i] = num_float(a);
+    } else if (sscanf(s, "imp:%u,%x", &a, &b) == 2 && a) {
+        for (int64_t i = 0; i < n; i += a) y[i] = num_float(b);
+    } else if (sscanf(s, "unit:%u,%u,%u,%d", &a, &b, &c, &k) == 4) {
+        uint32_t *w = stream(v, a, b, c, n);
+        for (int64_t i = 0; i < n; i++) y[i] = centred(w[i]) * power_of_two(k - 23);
+    } else if (sscanf(s, "model:%u,%u,%d", &a, &b, &k) == 3) {
+        uint32_t *w = stream(v, a, b, 3, n);
+        for (int64_t i = 0; i < n; i++)
+            y[i] = (1 + (float)(w[i] >> 9) * 0x1p-23f) * power_of_two(-k);
+    } else {
+        for (int64_t i = 0; i < n; i++) { // f:HEX,HEX..
+            if (*s != 'f' || *end != (i ? ',' : ':')) return NULL;
+            y[i] = num_float((uint32_t)strtoul(end + 1, &end, 16));
+        }
+        return *end && *end != ' ' ? NULL : y;
+    }
+    return y;
+}
+
+// n bytes of a BYTES item, NULL when malformed. which: the stream in random models; wide: int8.
+static uint8_t *bytes(vector *v, const char *name, int64_t n, uint32_t which, int wide) {
+    const char *s = item(v->in, name);
+    size_t hex = strcspn(s, " ");
+    uint8_t *p = keep(v, n, 1);
+    unsigned a, b;
+    if (!strncmp(s, "b:", 2) && hex == 2 + 2 * (size_t)n)
+        return sodium_hex2bin(p, (size_t)n, s + 2, hex - 2, NULL, NULL, NULL) ? NULL : p;
+    if (sscanf(s, "fill:%x", &a) == 1) return memset(p, (int)a, (size_t)n);
+    if (sscanf(s, "model:%u,%u", &a, &b) != 2) return NULL;
+    memcpy(p, stream(v, a, b, which, (n + 3) / 4), (size_t)n);
+    for (int64_t i = 0; i < n && wide; i++)
+        p[i] = p[i] == 0x80 ? 0x81 : p[i] == 0 && which == 1 ? 1 : p[i];
+    if (which == 2) p[n - 1] = 127;
+    return p;
+}
+
+// ---- what runs a case: prints its result; -1: the case is malformed
+
+static void print_floats(vector *v, const char *head, const float *y, int64_t n) {
+    for (int64_t i = 0; i < n; i++) fprintf(v->out, "%s%08x", i ? "," : head, num_bits(y[i]));
+}
+
+// The functions are total: every line computes all of them and takes its own.
+static int run_num(vector *v) {
+    unsigned u[3] = {0};
+    union {
+        uint64_t u;
+        double d;
+    } x, y;
+    float cos, sin;
+    sscanf(v->in, "%x %x %x", &u[0], &u[1], &u[2]);
+    float a = num_float(u[0]), b = num_float(u[1]), c = num_float(u[2]);
+    const struct {
+        const char *op;
+        float y;
+    } one[] = {{"fma", num_fma(a, b, c)}, {"sigmoid", num_sigmoid(a)},
+               {"div", num_div(a, b)},    {"tanh", num_tanh(a)},
+               {"sqrt", num_sqrt(a)},     {"from_f16", num_from_f16((uint16_t)u[0])},
+               {"rint", num_rint(a)},     {"from_bf16", num_from_bf16((uint16_t)u[0])},
+               {"exp", num_exp(a)},       {"log", num_log(a)}};
+    for (size_t i = 0; i < sizeof one / sizeof *one; i++)
+        if (!strcmp(v->op, one[i].op))
+            return fprintf(v->out, one[i].y != one[i].y ? "nan" : "%08x", num_bits(one[i].y));
+    if (!strcmp(v->op, "to_bf16")) return fprintf(v->out, a != a ? "nan" : "%04x", num_to_bf16(a));
+    if (!strcmp(v->op, "to_f16")) return fprintf(v->out, a != a ? "nan" : "%04x", num_to_f16(a));
+    if (sscanf(v->in, "%" SCNx64 " %" SCNx64, &x.u, &y.u) != 2) return -1;
+    if (!strcmp(v->op, "pow")) {
+        x.d = num_pow(x.d, y.d);
+        return fprintf(v->out, "%016" PRIx64, x.u);
+    }
+    if (strcmp(v->op, "rope")) return -1;
+    num_rope_table(x.d, atoll(strchr(v->in, ' ')), &cos, &sin); // the position is decimal
+    return fprintf(v->out, "%08x %08x", num_bits(cos), num_bits(sin));
+}
+
+// A sum of the products of two arrays, whose recipe stands in the head of num.txt.
+static int run_dot(vector *v) {
+    unsigned n, seed[2];
+    if (sscanf(v->in, "%u %u %u", &n, &seed[0], &seed[1]) != 3) return -1;
+    float *x[2] = {keep(v, n, sizeof(float)), keep(v, n, sizeof(float))};
+    for (unsigned i = 0; i < 2 * n; i++) {
+        uint32_t w = (i % n + 1) * 2654435761u + seed[i / n] * 40503u;
+        w = (w ^ w >> 15) * 2246822519u;
+        x[i / n][i % n] = centred(w) * power_of_two((int)(w & 7) - 27);
+    }
+    float y = (v->op[0] == 'l' ? num_lane_dot : num_seq_dot)(x[0], x[1], n);
+    return fprintf(v->out, "%08x", num_bits(y));
+}
+
+static int run_rng(vector *v) {
+    uint32_t u[6] = {0}, w[64];
+    int n = 4;
+    sscanf(v->in, "%x %x %x %x %x %x", &u[0], &u[1], &u[2], &u[3], &u[4], &u[5]);
+    if (!strcmp(v->op, "philox"))
+        memcpy(w, rng_philox(u, u + 2).v, 4 * sizeof *w);
+    else if (!strcmp(v->op, "words") && u[4] <= 16)
+        rng_words(u[0], u[1], u[2], u[3], w, u[4]), n = (int)u[4] * 4;
+    else if (!strcmp(v->op, "uniform"))
+        w[0] = num_bits(rng_uniform(u[0])), n = 1;
+    else
+        return -1;
+    for (int i = 0; i < n; i++) fprintf(v->out, "%s%08x", i ? " " : "", w[i]);
+    return n ? 0 : fprintf(v->out, "none");
+}
+
+// The matrix of a case (pad and G that differ from the file's are printed) and its input row.
+static int get_matrix(vector *v, tq_matrix *m, tq_kind kind, const float **x) {
+    int64_t rows = integer(v, "rows"), cols = integer(v, "cols");
+    int narrow = kind == KIND_TQ4;
+    if (cols < 1 || cols > MAX_COLS || rows < 0) return -1;
+    tq_shape(m, kind, rows, cols);
+    m->rotate = integer(v, "rot") != 0;
+    if (m->pad != integer(v, "pad") || m->group != integer(v, "G"))
+        fprintf(v->out, "pad=%d G=%d ", (int)m->pad, m->group);
+    if (x && !(*x = floats(v, "x", cols))) return -1;
+    if (!strcmp(v->op, "quant")) return 0;
+    m->codes = bytes(v, "codes", rows * m->pad >> narrow, 0, !narrow);
+    m->scale = (int8_t *)bytes(v, "scale", rows * m->pad / BLOCK, 1, 1);
+    m->codebook = narrow ? (int8_t *)bytes(v, "book", LEVELS, 2, 1) : NULL;
+    m->row = floats(v, "row", rows);
+    return m->codes && m->scale && m->row && !m->codebook == !narrow ? 0 : -1;
+}
+
+// e and m of a group from m << (e - E + 16), with m in 128 .. 255.
+static void print_acts(vector *v, const tq_acts *a) {
+    unsigned char hash[32];
+    char text[65];
+    int64_t groups = a->pad / a->group;
+    fprintf(v->out, "E=%d", a->e[0]);
+    for (int64_t g = 0; g < groups; g++)
+        fprintf(v->out, "%s%d", g ? "," : " e=", a->e[0] + 8 - __builtin_clz(a->mult[g]));
+    for (int64_t g = 0; g < groups; g++)
+        fprintf(v->out, "%s%d", g ? "," : " m=", a->mult[g] >> (24 - __builtin_clz(a->mult[g])));
+    crypto_hash_sha256(hash, (unsigned char *)a->q, (size_t)a->pad);
+    sodium_bin2hex(text, sizeof text, hash, sizeof hash);
+    if (item(v->want, "q")[0] == 's')
+        fprintf(v->out, " q=sha256:%s", text);
+    else
+        for (int64_t i = 0; i < a->pad; i++) fprintf(v->out, "%s%d", i ? "," : " q=", a->q[i]);
+}
+
+// quant and linear. A linear layer is run on one token and on three equal ones, which simd.c
+// computes in another way; when one of the three differs, its row is printed.
+static int run_acts(vector *v) {
+    enum { TOKENS = 3 };
+    tq_acts a = {0};
+    tq_matrix m;
+    const float *x = NULL;
+    tq_kind kind = strncmp(item(v->in, "kind"), "i8", 2) ? KIND_TQ4 : KIND_I8;
+    if (get_matrix(v, &m, kind, &x)) return -1;
+    float *y = keep(v, (1 + TOKENS) * m.rows, sizeof *y), *show = y;
+    float *many = keep(v, TOKENS * m.cols, sizeof *many);
+    int finite = 1, quant = !strcmp(v->op, "quant");
+    for (int t = 0; t < TOKENS; t++) memcpy(many + t * m.cols, x, (size_t)m.cols * sizeof *x);
+    int bad = tq_quantize(&a, x, 1, &m);
+    if (quant && !bad) {
+        print_acts(v, &a);
+    } else if (!bad) {
+        v->linear(&m, &a, x, 1, y);
+        must(!tq_quantize(&a, many, TOKENS, &m));
+        v->linear(&m, &a, many, TOKENS, y + m.rows);
+        for (int t = 1; t <= TOKENS; t++)
+            if (memcmp(y, y + t * m.rows, (size_t)m.rows * sizeof *y)) show = y + t * m.rows;
+        for (int64_t i = 0; i < m.rows; i++)
+            finite &= (num_bits(show[i]) & 0x7f800000) != 0x7f800000;
+        if (finite) print_floats(v, "y=f:", show, m.rows);
+    }
+    tq_acts_free(&a);
+    return bad || !finite ? fprintf(v->out, "error") : 0;
+}
+
+static int run_wht(vector *v) {
+    int64_t n = integer(v, "n");
+    float *x = floats(v, "x", n);
+    if (!x || n < 1) return -1;
+    tq_rotate(x, n, (int)n);
+    print_floats(v, "y=f:", x, n);
+    return 0;
+}
+
+static int run_embed(vector *v) {
+    tq_matrix m;
+    int64_t token = integer(v, "token");
+    if (get_matrix(v, &m, KIND_I8, NULL) || token < 0 || token >= m.rows) return -1;
+    float *x = keep(v, m.cols, sizeof *x);
+    tq_embed(&m, token, x);
+    print_floats(v, "y=f:", x, m.cols);
+    return 0;
+}
+
+// The numbers of a model as the vectors write them.
+static model_config get_config(const vector *v) {
+    model_config c = {integer(v, "hidden"), integer(v, "inter"),
+                      integer(v, "layers"), integer(v, "heads"),
+                      integer(v, "kv"),     integer(v, "head_dim"),
+                      integer(v, "vocab"),  .tied = integer(v, "tied") != 0};
+    c.eps = (float)atof(item(v->in, "eps"));
+    c.theta = atof(item(v->in, "theta"));
+    c.qk_norm = !strncmp(item(v->in, "family"), "qwen3", 5);
+    sscanf(item(v->in, "rope"), "llama3,%lf,%lf,%lf,%lf", &c.rope_factor, &c.rope_low, &c.rope_high,
+           &c.rope_original);
+    return c;
+}
+
+// config.json goes to a folder of its own, since a folder is what the program reads.
+static int run_config(vector *v) {
+    char dir[] = "/tmp/assay-XXXXXX", path[64], err[ERR];
+    model_config c;
+    if (!mkdtemp(dir)) return -1;
+    snprintf(path, sizeof path, "%s/config.json", dir);
+    FILE *f = fopen(path, "w");
+    must(f && fputs(v->in + strlen("config "), f) >= 0 && !fclose(f));
+    int bad = model_config_read(&c, dir, err);
+    unlink(path);
+    rmdir(dir);
+    const char *word = strncmp(v->want, "error ", 6) ? "" : v->want + 6;
+    if (bad) return fprintf(v->out, "error %s", *word && strstr(err, word) ? word : err);
+    fprintf(v->out, "family=%s hidden=%d inter=%d layers=%d heads=%d kv=%d head_dim=%d vocab=%d ",
+            c.qk_norm ? "qwen3" : "llama", (int)c.hidden, (int)c.inter, (int)c.layers, (int)c.heads,
+            (int)c.kv_heads, (int)c.head_dim, (int)c.vocab);
+    fprintf(v->out, "tied=%d qk_norm=%d theta=%.10g eps=%08x rope=", c.tied, c.qk_norm, c.theta,
+            num_bits(c.eps));
+    if (c.rope_factor == 0) return fprintf(v->out, "default");
+    return fprintf(v->out, "llama3,%.10g,%.10g,%.10g,%.10g", c.rope_factor, c.rope_low, c.rope_high,
+                   c.rope_original);
+}
+
+static int run_rope(vector *v) {
+    model_config c = get_config(v);
+    int64_t half = c.head_dim / 2, pos = integer(v, "pos");
+    if (half < 1 || pos < 0) return -1;
+    float *cos = keep(v, 2 * (pos + 1) * half, sizeof *cos), *sin = cos + (pos + 1) * half;
+    model_rope(&c, pos + 1, cos, sin);
+    print_floats(v, "cos=", cos + pos * half, half);
+    print_floats(v, " sin=", sin + pos * half, half);
+    return 0;
+}
+
+// The line of ref.txt for a phase that was just run.
+static void print_phase(vector *v, const ref_run *r, const tape_phase *p) {
+    const model_config *c = &r->m->c;
+    int64_t q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
+    const struct {
+        const float *y;
+        int64_t n;
+    } made[OPS][3] = {[OP_EMBED] = {{r->x, c->hidden}},
+                      [OP_QKV] = {{r->q, q}, {r->k, kv}, {r->v, kv}},
+                      [OP_ATTEND] = {{r->o, q}},
+                      [OP_OUT] = {{r->x, c->hidden}},
+                      [OP_GATEUP] = {{r->g, c->inter}, {r->u, c->inter}},
+                      [OP_DOWN] = {{r->x, c->hidden}},
+                      [OP_HEAD] = {{r->logits, c->vocab}}},
+      *part = made[p->op];
+    crypto_hash_sha256_state s;
+    unsigned char hash[32];
+    char hex[65], layer[16] = "-";
+    crypto_hash_sha256_init(&s);
+    for (int i = 0; i < 3; i++)
+        crypto_hash_sha256_update(&s, (const unsigned char *)part[i].y,
+                                  (size_t)(part[i].n * r->rows) * sizeof(float));
+    crypto_hash_sha256_final(&s, hash);
+    sodium_bin2hex(hex, sizeof hex, hash, sizeof hash);
+    if (p->layer >= 0) snprintf(layer, sizeof layer, "%d", p->layer);
+    fprintf(v->out, "%sphase %s %s %s %08x %08x", p->op == OP_EMBED ? "" : "\n", layer,
+            tape_op_name[p->op], hex, num_bits(part[0].y[0]), num_bits(part[0].y[1]));
+}
+
+static int run_whole(vector *v) {
+    model m;
+    tape t;
+    ref_run r;
+    char err[ERR];
+    model_config c = get_config(v);
+    int64_t T = integer(v, "T"), seed = integer(v, "seed");
+    if (T < 1 || c.hidden < 1 || c.inter < 1 || c.kv_heads < 1 || c.vocab < 1) return -1;
+    int32_t *token = keep(v, 3 * T, sizeof *token), *pos = token + T, *seq = pos + T;
+    for (int64_t i = 0; i < T; i++) {
+        token[i] = (int32_t)((7 * i * i + 3 * i + seed) % c.vocab);
+        pos[i] = (int32_t)i;
+    }
+    int dense = !strncmp(item(v->in, "kind"), "f32", 3);
+    model_random(&m, &c, dense ? KIND_F32 : KIND_TQ4, (uint32_t)seed);
+    tape_build(&t, &m);
+    ref_open(&r, &m, &t, v->linear, T, 1, T);
+    ref_rows(&r, token, pos, seq, T, 0);
+    for (int i = 0, bad = 0; i < t.count && !bad; i++) {
+        bad = ref_phase(&r, &t.phase[i], err);
+        bad ? (void)fprintf(v->out, "\n%s", err) : print_phase(v, &r, &t.phase[i]);
+    }
+    ref_close(&r);
+    tape_free(&t);
+    model_close(&m);
+    return 0;
+}
+
+// ---- files
+
+static const struct {
+    const char *file, *op; // op NULL: all others
+    int (*run)(vector *v);
+} runner[] = {
+    {"num", "lane_dot", run_dot},    {"num", "seq_dot", run_dot}, {"num", NULL, run_num},
+    {"rng", NULL, run_rng},          {"tq4", "quant", run_acts},  {"tq4", "linear", run_acts},
+    {"tq4", "wht", run_wht},         {"tq4", "embed", run_embed}, {"model", "rope", run_rope},
+    {"model", "config", run_config}, {"ref", NULL, run_whole}};
+
+enum { RUNNERS = sizeof runner / sizeof *runner };
+
+// Moves both to where they part; 1: nowhere. A "-" instead of a number stands for any 8 digits.
+static int agree(const char **got, const char **want) {
+    for (const char *start = *want;; ++*want) {
+        const char *w = *want;
+        int any = w > start && strchr("=,", w[-1]) && *w == '-' && strchr(", ", w[1]);
+        if (any ? strlen(*got) < 8 : **got != *w) return 0;
+        if (!*w) return 1;
+        *got += any ? 8 : 1;
+    }
+}
+
+// Runs the case; 1: it gave what is wanted, 0: it did not, which is printed; -1: malformed.
+static int run_case(vector *v, const char *file) {
+    char *text = NULL;
+    size_t n, i = 0;
+    while (strcmp(file, runner[i].file) || (runner[i].op && strcmp(v->op, runner[i].op)))
+        if (++i == RUNNERS) return -1;
+    must((v->out = open_memstream(&text, &n)) != NULL);
+    int malformed = runner[i].run(v) < 0;
+    fclose(v->out);
+    const char *got = text, *want = v->want;
+    int ok = agree(&got, &want);
+    for (int k = 0; k < 90 && got > text && got[-1] != '\n' && want > v->want; k++) got--, want--;
+    if (!ok && !malformed) // some of what is equal is shown, but no more than a line
+        printf("FAIL %s %s (%s): it is ..%.*s.. and should be ..%.*s..\n", file, v->id, v->reason,
+               (int)strcspn(got, "\n") % 200, got, (int)strcspn(want, "\n") % 200, want);
+    while (v->mems) free(v->mem[--v->mems]);
+    free(text);
+    return malformed ? -1 : ok;
+}
+
+// The fields of "a | b | c | d | e"; in ref.txt e stands on the lines that follow.
+static int split(vector *v, char *text) {
+    char **field[] = {&v->id, &v->reason, &v->flags, &v->in};
+    int n = 0;
+    for (int i = 0; i < 4; i++) {
+        char *bar = strstr(text, " | "), *end = bar ? bar : strchr(text, '\n');
+        if (!end) return -1;
+        *end = 0;
+        *field[i] = text;
+        text = end + (bar ? 3 : 1);
+    }
+    v->want = text;
+    sscanf(v->id, "%31[a-z0-9_].%*d%n", v->op, &n); // in num and rng the id says it
+    return n || sscanf(v->in, "%31s", v->op) == 1 ? 0 : -1;
+}
+
+// Cases of one kind that lie together get one line of output; n: their number, how many failed.
+static void report(const char *file, const char *op, int n[2]) {
+    if (n[0]) printf("%s %s %s: %d cases\n", n[1] ? "FAIL" : "ok ", file, op, n[0]);
+    n[0] = n[1] = 0;
+}
+
+static int verify_file(const char *dir, const char *name, linear_fn linear, int *failed,
+                       char err[ERR]) {
+    char path[4096], *text = NULL, *next, group[32] = "";
+    size_t room = 0;
+    int line = 1, n[2] = {0}, passed = 0, result = 0;
+    snprintf(path, sizeof path, "%s/%s.txt", dir, name);
+    FILE *f = fopen(path, "r");
+    if (!f || getdelim(&text, &room, 0, f) <= 0) result = -1; // text has no NUL: the whole file
+    if (f) fclose(f);
+    for (char *s = text; result >= 0 && *s; s = next) {
+        vector v = {.linear = linear};
+        char *end = s + strcspn(s, "\n");
+        int lines = 1;
+        for (; !strncmp(end, "\nphase ", 7); lines++) end += 1 + strcspn(end + 1, "\n");
+        next = end + (*end != 0);
+        *end = 0;
+        if (*s != '#' && (result = split(&v, s)) >= 0) {
+            if (strcmp(v.op, group)) report(name, group, n);
+            strcpy(group, v.op);
+            result = run_case(&v, name);
+            n[0]++, n[1] += result == 0, passed += result > 0, *failed += result == 0;
+        }
+        if (result >= 0) line += lines;
+    }
+    report(name, group, n);
+    free(text);
+    return result < 0 ? fail(err, "%.400s: line %d: missing or malformed", path, line) : passed;
+}
+
+int verify_all(const char *dir, linear_fn linear, int *failed, char err[ERR]) {
+    static const char *const file[] = {"num", "rng", "tq4", "model", "ref"};
+    int passed = 0;
+    for (int i = 0; i < 5 && passed >= 0; i++) {
+        int n = verify_file(dir, file[i], linear, failed, err);
+        passed = n < 0 ? -1 : passed + n;
+    }
+    return passed;
+}

@@ -1,0 +1,572 @@
+// test_spine.c - what must not change a bit: threads, the cut of a prefill, the company in a batch,
+// the instructions of the processor; then the sampler's distribution, the rungs of tq_fit(), and
+// the error of a value that is not finite. Everything runs on random models; no files are read.
+#include "num.h"
+#include "rng.h"
+#include "sample.h"
+#include "simd.h"
+#include <omp.h>
+#include <sodium.h>
+
+static int passed, failed;
+
+__attribute__((format(printf, 2, 3))) static void check(int ok, const char *fmt, ...) {
+    va_list ap;
+    va_start(ap, fmt);
+    printf("%s spine: ", ok ? "ok" : "FAIL");
+    vprintf(fmt, ap);
+    printf("\n");
+    va_end(ap);
+    ok ? passed++ : failed++;
+}
+
+static const int threads[] = {1, 2, 3, 7};
+enum { THREADS = 4 };
+
+// ---- whole models
+
+// The sizes give G = 32, 64 and 128, and padding behind hidden (80 to 96) and inter (200 to 224).
+static const model_config shapes[] = {
+    {80, 192, 2, 4, 2, 32, 59, 4096, 1e-6f, 1e6, .qk_norm = 1, .tied = 1},
+    {128, 200, 2, 6, 2, 32, 47, 4096, 1e-5f, 5e5, 8, 1, 4, 8192, .tied = 0},
+};
+static const char *const shape_name[] = {"qwen3", "llama"};
+enum { TOKENS = 29, SEQS = 5, LONG = 270 };
+
+static int32_t token_at(int seq, int pos, int64_t vocab) {
+    return (int32_t)((seq * 31 + pos * 7 + pos * pos) % vocab);
+}
+
+// Logits [n, vocab] of sequence seq run alone, in steps of piece tokens (0: of 1, 2, 3, ..).
+static float *alone(const model *m, linear_fn linear, int seq, int n, int piece) {
+    int64_t vocab = m->c.vocab;
+    float *y = must_alloc((size_t)(n * vocab), sizeof *y);
+    int32_t token[LONG], pos[LONG], zero[LONG] = {0};
+    char err[ERR];
+    tape t;
+    ref_run r;
+    tape_build(&t, m);
+    ref_open(&r, m, &t, linear, n, 1, n);
+    for (int i = 0; i < n; i++) token[i] = token_at(seq, i, vocab), pos[i] = i;
+    for (int at = 0, step = 1; at < n; at += step, step++) {
+        if (piece) step = piece;
+        if (step > n - at) step = n - at;
+        must(!ref_step(&r, token + at, pos + at, zero, step, 0, err));
+        memcpy(y + at * vocab, r.logits, (size_t)(step * vocab) * sizeof *y);
+    }
+    ref_close(&r);
+    tape_free(&t);
+    return y;
+}
+
+// SEQS sequences of TOKENS, TOKENS - 1, .. tokens in turns of 1, 2, 3, .. positions each; the
+// logits of all of them lie at y + seq * TOKENS * vocab.
+static float *together(const model *m, linear_fn linear) {
+    int64_t vocab = m->c.vocab;
+    float *y = must_alloc((size_t)(SEQS * TOKENS * vocab), sizeof *y);
+    int32_t token[SEQS * TOKENS], pos[SEQS * TOKENS], seq[SEQS * TOKENS];
+    int done[SEQS] = {0};
+    char err[ERR];
+    tape t;
+    ref_run r;
+    tape_build(&t, m);
+    ref_open(&r, m, &t, linear, SEQS * TOKENS, SEQS, TOKENS);
+    for (int turn = 1;; turn++) {
+        int n = 0;
+        for (int i = 0; i < turn; i++)
+            for (int s = SEQS - 1; s >= 0; s--)
+                if (done[s] < TOKENS - s) {
+                    token[n] = token_at(s, done[s], vocab);
+                    pos[n] = done[s]++;
+                    seq[n++] = s;
+                }
+        if (!n) break;
+        must(!ref_step(&r, token, pos, seq, n, 0, err));
+        for (int i = 0; i < n; i++)
+            memcpy(y + (seq[i] * TOKENS + pos[i]) * vocab, r.logits + i * vocab,
+                   (size_t)vocab * sizeof *y);
+    }
+    ref_close(&r);
+    tape_free(&t);
+    return y;
+}
+
+static int equal(float *found, const float *want, int64_t n) {
+    int same = !memcmp(found, want, (size_t)n * sizeof *want);
+    free(found);
+    return same;
+}
+
+static void models(void) {
+    for (int i = 0; i < 4; i++) {
+        const char *what = shape_name[i / 2];
+        tq_kind kind = i % 2 ? KIND_F32 : KIND_TQ4;
+        const char *as = i % 2 ? "dense" : "TQ4";
+        model m;
+        model_random(&m, &shapes[i / 2], kind, 20u + (uint32_t)i);
+        int64_t all = TOKENS * m.c.vocab;
+        omp_set_num_threads(1);
+        float *want = alone(&m, ref_linear, 0, TOKENS, TOKENS);
+        int ok = 1;
+        for (int t = 1; t < THREADS; t++) {
+            omp_set_num_threads(threads[t]);
+            ok &= equal(alone(&m, ref_linear, 0, TOKENS, TOKENS), want, all);
+            ok &= equal(alone(&m, simd_linear, 0, TOKENS, 4), want, all);
+        }
+        check(ok, "%s %s: the same logits with 1, 2, 3 and 7 threads", what, as);
+        omp_set_num_threads(2);
+        ok = equal(alone(&m, ref_linear, 0, TOKENS, 1), want, all);
+        check(ok, "%s %s: token by token gives the logits of one prefill", what, as);
+        ok = equal(alone(&m, ref_linear, 0, TOKENS, 0), want, all) &&
+             equal(alone(&m, simd_linear, 0, TOKENS, 7), want, all);
+        check(ok, "%s %s: so do pieces of 1, 2, 3, .. and of 7 tokens", what, as);
+        for (int level = 0; level < simd_levels(); level++) {
+            simd_use(level);
+            ok = equal(alone(&m, simd_linear, 0, TOKENS, TOKENS), want, all) &&
+                 equal(alone(&m, simd_linear, 0, TOKENS, 1), want, all);
+            check(ok, "%s %s: the same logits from %s", what, as, simd_level_name(level));
+        }
+        float *batch[2] = {together(&m, ref_linear), together(&m, simd_linear)};
+        ok = 1;
+        for (int s = 0; s < SEQS; s++) {
+            float *one = alone(&m, simd_linear, s, TOKENS - s, TOKENS);
+            for (int b = 0; b < 2; b++)
+                ok &= !memcmp(one, batch[b] + s * all,
+                              (size_t)((TOKENS - s) * m.c.vocab) * sizeof *one);
+            free(one);
+        }
+        check(ok, "%s %s: a row's logits are the same in a batch of %d sequences", what, as, SEQS);
+        ok = memcmp(batch[0], batch[0] + all, (size_t)m.c.vocab * sizeof(float)) != 0;
+        check(ok, "%s %s: and they do depend on the tokens", what, as);
+        free(batch[0]);
+        free(batch[1]);
+        free(want);
+        model_close(&m);
+    }
+}
+
+// More than one chunk of keys: the chunk at 256 is cut differently by each way of stepping.
+static void long_context(void) {
+    model m;
+    model_random(&m, &shapes[0], KIND_TQ4, 30);
+    float *want = alone(&m, simd_linear, 1, LONG, LONG);
+    int ok = equal(alone(&m, simd_linear, 1, LONG, 1), want, LONG * m.c.vocab) &&
+             equal(alone(&m, simd_linear, 1, LONG, 100), want, LONG * m.c.vocab);
+    check(ok, "%d keys: one prefill, pieces of 100 and single tokens agree", LONG);
+    free(want);
+    model_close(&m);
+}
+
+// ---- linear layers
+
+typedef struct {
+    tq_matrix m;
+    tq_acts a;
+    uint8_t *codes;
+    int8_t *scale, book[LEVELS];
+    float *row;
+} layer;
+
+// How the bytes are chosen: at random, or all of one sign, or with signs that agree, so that every
+// sum ends at its bound. -128 cannot come from quantising, but a file may hold it.
+enum { RANDOM, HIGH, LOW, MIXED, WAYS };
+
+static int8_t pick(int way, uint32_t w) {
+    if (way == RANDOM) return (int8_t)w;
+    return way == HIGH || (way == MIXED && w & 1) ? 127 : -128;
+}
+
+static layer layer_make(tq_kind kind, int64_t rows, int64_t cols, int64_t T, int way) {
+    layer l = {0};
+    tq_shape(&l.m, kind, rows, cols);
+    int64_t n = rows * l.m.pad, q = T * l.m.pad, g = T * l.m.pad / l.m.group;
+    uint32_t *w = must_alloc((size_t)(n + q + g + 4), sizeof *w);
+    rng_words(1, (uint32_t)cols, (uint32_t)way, 0, w, (n + q + g + 3) / 4);
+    l.codes = must_alloc((size_t)n, 1);
+    l.scale = must_alloc((size_t)n / BLOCK, 1);
+    l.row = must_alloc((size_t)rows, sizeof *l.row);
+    for (int64_t i = 0; i < n; i++)
+        l.codes[i] = kind == KIND_I8 || way == RANDOM ? (uint8_t)pick(way, w[i])
+                     : way == MIXED                   ? (uint8_t)(w[i] & 1 ? 0xff : 0)
+                                                      : 0xff;
+    for (int64_t i = 0; i < n / BLOCK; i++) l.scale[i] = pick(way == RANDOM ? way : LOW, w[i] >> 8);
+    for (int i = 0; i < LEVELS; i++) l.book[i] = way == RANDOM ? (int8_t)(w[i] >> 16) : 127;
+    if (way == LOW || way == MIXED) l.book[way == LOW ? 15 : 0] = -128;
+    for (int64_t r = 0; r < rows; r++) l.row[r] = 1.0f + (float)r;
+    l.m.codes = l.codes, l.m.scale = l.scale, l.m.row = l.row;
+    l.a = (tq_acts){.rows = T, .pad = l.m.pad, .group = l.m.group};
+    l.a.q = must_alloc((size_t)q, 1);
+    l.a.mult = must_alloc((size_t)g, sizeof *l.a.mult);
+    l.a.e = must_alloc((size_t)T, sizeof *l.a.e);
+    for (int64_t i = 0; i < q; i++) {
+        int8_t x = pick(way, w[n + i % l.m.pad]); // a mixed row agrees with the signs of row 0
+        if (way == MIXED) x = pick(way, w[kind == KIND_I8 ? i % l.m.pad : i % l.m.pad / 2]);
+        l.a.q[i] = x == -128 ? -127 : x;
+    }
+    for (int64_t i = 0; i < g; i++)
+        l.a.mult[i] = way == RANDOM ? (int32_t)(128 + (w[n + q + i] & 127)) << (w[n + q + i] >> 28)
+                                    : 255 << 16;
+    free(w);
+    return l;
+}
+
+static void layer_free(layer *l) {
+    free(l->codes);
+    free(l->scale);
+    free(l->row);
+    tq_acts_free(&l->a);
+}
+
+// The sum as chapter 5 defines it, in 128 bits, one weight at a time.
+static __int128 exact(const layer *l, int64_t r, int64_t t) {
+    __int128 y = 0;
+    for (int64_t i = 0; i < l->m.pad; i++) {
+        int64_t at = r * l->m.pad + i, byte = l->codes[l->m.kind == KIND_I8 ? at : at / 2];
+        int level = l->m.kind == KIND_I8 ? (int8_t)byte : l->book[at % 2 ? byte / 16 : byte % 16];
+        y += (__int128)l->a.mult[(t * l->m.pad + i) / l->m.group] * l->scale[at / BLOCK] * level *
+             l->a.q[t * l->m.pad + i];
+    }
+    return y;
+}
+
+static void linears(void) {
+    static const int64_t cols[] = {32,  40,  64,  96,  100, 128, 160,  192,
+                                   224, 256, 320, 352, 384, 640, 1000, 2048};
+    static const int64_t tokens[] = {1, 2, 5};
+    for (int k = 0; k < 2; k++) {
+        tq_kind kind = k ? KIND_I8 : KIND_TQ4;
+        int exact_ok = 1, level_ok[8] = {1, 1, 1, 1, 1, 1, 1, 1}, cases = 0;
+        for (size_t c = 0; c < sizeof cols / sizeof *cols; c++)
+            for (int j = 0; j < 3 * WAYS; j++) {
+                int64_t rows = 5, T = tokens[j % 3];
+                layer l = layer_make(kind, rows, cols[c], T, j / 3);
+                l.m.codebook = l.book;
+                if (k) l.m.codebook = NULL;
+                float want[25], found[25];
+                ref_linear(&l.m, &l.a, NULL, T, want);
+                for (int64_t t = 0; t < T; t++)
+                    for (int64_t r = 0; r < rows; r++) {
+                        __int128 y = exact(&l, r, t);
+                        exact_ok &= y == tq_dot(&l.m, r, &l.a, t) &&
+                                    want[t * rows + r] == (float)(int64_t)y * l.row[r] * 0x1p-16f;
+                    }
+                for (int level = 0; level < simd_levels(); level++) {
+                    simd_use(level);
+                    memset(found, 0, sizeof found);
+                    simd_linear(&l.m, &l.a, NULL, T, found);
+                    level_ok[level] &= !memcmp(found, want, (size_t)(T * rows) * sizeof *want);
+                }
+                cases++;
+                layer_free(&l);
+            }
+        check(exact_ok, "%s: the integer and its rounding, %d cases to the bounds of the sums",
+              k ? "I8" : "TQ4", cases);
+        for (int level = 0; level < simd_levels(); level++)
+            check(level_ok[level], "%s: %s gives the same", k ? "I8" : "TQ4",
+                  simd_level_name(level));
+    }
+    layer l = layer_make(KIND_I8, 1, MAX_COLS, 1, LOW);
+    __int128 y = exact(&l, 0, 0), bound = (__int128)1 << 61;
+    float want, found;
+    ref_linear(&l.m, &l.a, NULL, 1, &want);
+    int ok = y == tq_dot(&l.m, 0, &l.a, 0) && y < bound && y > -bound &&
+             (y > bound / 8 || y < -bound / 8);
+    for (int level = 0; level < simd_levels(); level++) {
+        simd_use(level);
+        simd_linear(&l.m, &l.a, NULL, 1, &found);
+        ok &= found == want;
+    }
+    check(ok, "%d columns at their bounds stay below 2^61", MAX_COLS);
+    layer_free(&l);
+}
+
+// ---- fitting
+
+enum { ROWS = 40, COLS = 300 }; // pad 320, G 64
+
+static void gaussian(float *x, int64_t n, uint32_t seed) { // Marsaglia's polar method
+    uint32_t at = 0;
+    for (int64_t i = 0; i < n;) {
+        uint32_t w[4];
+        rng_words(seed, 0, 0, at++, w, 1);
+        for (int j = 0; j < 4 && i < n; j += 2) {
+            float a = 2 * rng_uniform(w[j]) - 1, b = 2 * rng_uniform(w[j + 1]) - 1,
+                  s = a * a + b * b;
+            if (s > 0 && s < 1) x[i++] = a * num_sqrt(-2 * num_log(s) / s);
+        }
+    }
+}
+
+static tq_matrix dense(const float *x, int64_t rows, int64_t cols) {
+    tq_matrix m;
+    tq_shape(&m, KIND_F32, rows, cols);
+    m.dense = x;
+    m.type = T_F32;
+    return m;
+}
+
+// The stored rows in the rotated domain, minus what they should be: H w / G.
+static void errors(const tq_owned *q, const float *w, float *e) {
+    const tq_matrix *m = &q->m;
+    for (int64_t r = 0; r < m->rows; r++) {
+        float *u = e + r * m->pad;
+        memset(u, 0, (size_t)m->pad * sizeof *u);
+        memcpy(u, w + r * m->cols, (size_t)m->cols * sizeof *u);
+        if (m->rotate) tq_rotate(u, m->pad, m->group);
+        for (int64_t i = 0; i < m->pad; i++) {
+            int64_t at = r * m->pad + i;
+            int byte = q->codes[m->kind == KIND_I8 ? at : at / 2];
+            int level =
+                m->kind == KIND_I8 ? (int8_t)byte : q->codebook[i % 2 ? byte / 16 : byte % 16];
+            u[i] = q->row[r] * (float)(q->scale[at / BLOCK] * level) -
+                   (m->rotate ? u[i] / (float)m->group : u[i]);
+        }
+    }
+}
+
+static double weighted(const float *e, const double *h, int64_t rows, int64_t n) {
+    double sum = 0;
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t i = 0; i < n; i++)
+            for (int64_t j = 0; j < n; j++)
+                sum += h ? e[r * n + i] * h[i * n + j] * e[r * n + j] : 0;
+    return sum;
+}
+
+static void digest(const tq_owned *q, unsigned char out[32]) {
+    int64_t b[4];
+    crypto_hash_sha256_state s;
+    tq_bytes(&q->m, b);
+    crypto_hash_sha256_init(&s);
+    crypto_hash_sha256_update(&s, q->codes, (size_t)b[0]);
+    crypto_hash_sha256_update(&s, (unsigned char *)q->scale, (size_t)b[1]);
+    crypto_hash_sha256_update(&s, (unsigned char *)q->codebook, LEVELS);
+    crypto_hash_sha256_update(&s, (unsigned char *)q->row, (size_t)b[3]);
+    crypto_hash_sha256_final(&s, out);
+}
+
+// Fits with 1, 2, 3 and 7 threads; q is the last. Returns whether all were equal.
+static int fit(tq_owned *q, const tq_matrix *w, tq_kind kind, tq_rung rung, const tq_calib *cal) {
+    unsigned char first[32], hash[32];
+    int same = 1;
+    for (int t = 0; t < THREADS; t++) {
+        if (t) tq_free(q);
+        omp_set_num_threads(threads[t]);
+        tq_fit(q, w, kind, rung, cal);
+        digest(q, t ? hash : first);
+        same &= !t || !memcmp(first, hash, sizeof hash);
+    }
+    omp_set_num_threads(2);
+    return same;
+}
+
+static double square_error(const tq_owned *q, const float *w, float *e) {
+    double sum = 0, all = 0;
+    errors(q, w, e);
+    for (int64_t i = 0; i < ROWS * q->m.pad; i++)
+        sum += (double)e[i] * e[i] * (q->m.rotate ? q->m.group : 1);
+    for (int64_t i = 0; i < ROWS * COLS; i++) all += (double)w[i] * w[i];
+    return sum / all;
+}
+
+// Sums over a text of inputs x whose columns are correlated, and of small differences d and s.
+static tq_calib calibration(int64_t n, double **memory) {
+    enum { TEXT = 400 };
+    double *h = must_alloc((size_t)(2 * n * n + ROWS * n), sizeof *h), *c = h + n * n;
+    double *rest = c + n * n;
+    float *x = must_alloc((size_t)n, sizeof *x), *y = must_alloc((size_t)(n + ROWS), sizeof *y);
+    for (int t = 0; t < TEXT; t++) {
+        gaussian(x, n, 1000u + (uint32_t)t);
+        gaussian(y, n + ROWS, 2000u + (uint32_t)t);
+        for (int64_t i = 1; i < n; i++) x[i] = 0.9f * x[i - 1] + 0.3f * x[i];
+        for (int64_t i = 0; i < n; i++)
+            for (int64_t j = 0; j < n; j++) {
+                h[i * n + j] += (double)x[i] * x[j];
+                c[i * n + j] += 0.01 * (double)y[i] * x[j];
+            }
+        for (int64_t r = 0; r < ROWS; r++)
+            for (int64_t j = 0; j < n; j++) rest[r * n + j] += 0.01 * (double)y[n + r] * x[j];
+    }
+    free(x);
+    free(y);
+    *memory = h;
+    return (tq_calib){h, c, rest};
+}
+
+static void fits(void) {
+    static float w[ROWS * COLS], e[ROWS * 320];
+    double *memory, *zero = must_alloc(320 * 320, sizeof *zero), before = 1, plain = 0;
+    tq_calib cal = calibration(320, &memory), quiet = {memory, zero, NULL};
+    tq_owned q;
+    gaussian(w, ROWS * COLS, 1);
+    tq_matrix m = dense(w, ROWS, COLS);
+    for (int rung = 0; rung <= RUNG_CODEBOOK; rung++) {
+        check(fit(&q, &m, KIND_TQ4, rung, NULL), "tq_fit %s: equal for 1, 2, 3 and 7 threads",
+              tq_rung_name[rung]);
+        double error = square_error(&q, w, e);
+        // a rotated Gaussian is a Gaussian, so that rung may lose or win a little here
+        check(error < before * (rung == RUNG_ROTATE ? 1.05 : 1), "tq_fit %s: relative error %.5f",
+              tq_rung_name[rung], error);
+        if (rung == RUNG_CODEBOOK)
+            check(error > 0.0035 && error < 0.0048, "tq_fit codebook: in .0035 .. .0048");
+        before = error;
+        plain = weighted(e, memory, ROWS, 320);
+        tq_free(&q);
+    }
+    check(fit(&q, &m, KIND_TQ4, RUNG_FEEDBACK, &quiet), "tq_fit feedback: equal for all threads");
+    square_error(&q, w, e);
+    double fed = weighted(e, memory, ROWS, 320);
+    check(fed < 0.8 * plain, "tq_fit feedback: the outputs' error is %.2f of the codebook's",
+          fed / plain);
+    tq_free(&q);
+    check(fit(&q, &m, KIND_TQ4, RUNG_FEEDBACK, &cal), "tq_fit feedback with differences: equal");
+    tq_free(&q);
+    check(fit(&q, &m, KIND_I8, RUNG_CODEBOOK, NULL), "tq_fit I8: equal for all threads");
+    double error = square_error(&q, w, e);
+    check(error < 1e-4, "tq_fit I8: relative error %.2g", error);
+    tq_free(&q);
+    free(memory);
+    free(zero);
+}
+
+// cols columns are the same as pad columns with zeros behind: stored form, outputs, embedding.
+static void padding(void) {
+    enum { SHORT = 40, WIDE = 64 };
+    static float w[ROWS * SHORT], wide[ROWS * WIDE], x[WIDE], y[2][ROWS], z[2][WIDE];
+    gaussian(w, ROWS * SHORT, 2);
+    gaussian(x, SHORT, 3);
+    for (int r = 0; r < ROWS; r++)
+        memcpy(wide + (size_t)r * WIDE, w + (size_t)r * SHORT, SHORT * sizeof *w);
+    tq_matrix m[2] = {dense(w, ROWS, SHORT), dense(wide, ROWS, WIDE)};
+    for (int k = 0; k < 2; k++) {
+        tq_owned q[2];
+        tq_acts a = {0};
+        unsigned char hash[2][32];
+        for (int i = 0; i < 2; i++) {
+            tq_fit(&q[i], &m[i], k ? KIND_I8 : KIND_TQ4, RUNG_CODEBOOK, NULL);
+            digest(&q[i], hash[i]);
+            must(!tq_quantize(&a, x, 1, &q[i].m));
+            simd_linear(&q[i].m, &a, NULL, 1, y[i]);
+            tq_embed(&q[i].m, 3, z[i]);
+            tq_free(&q[i]);
+        }
+        check(!memcmp(hash[0], hash[1], 32) && !memcmp(y[0], y[1], sizeof y[0]) &&
+                  !memcmp(z[0], z[1], SHORT * sizeof(float)),
+              "%s: %d columns give what %d with zeros behind give", k ? "I8" : "TQ4", SHORT, WIDE);
+        tq_acts_free(&a);
+    }
+}
+
+// ---- values that are not finite
+
+static void poison(const float *p, uint32_t bits) { *(float *)(uintptr_t)p = num_float(bits); }
+
+static void not_finite(void) {
+    for (int kind = 0; kind < 2; kind++)
+        for (int where = 0; where < 7; where++) {
+            static const char *const want[] = {"EMBED",  "QKV",  "QKV", "OUT",
+                                               "GATEUP", "DOWN", "HEAD"};
+            model m;
+            tape t;
+            ref_run r;
+            char err[ERR] = "none", at_layer[32];
+            int32_t token[2] = {1, 2}, pos[2] = {0, 1}, seq[2] = {0, 0};
+            model_random(&m, &shapes[0], kind ? KIND_F32 : KIND_TQ4, 40);
+            tq_matrix *w = m.layer[1].w;
+            int64_t at = 2 * m.c.hidden;
+            const float *place[] = {kind ? (const float *)m.embed.dense + at : m.embed.row + 2,
+                                    m.layer[1].norm[N_ATTN],
+                                    m.layer[1].norm[N_K],
+                                    kind ? w[W_O].dense : w[W_O].row,
+                                    m.layer[1].norm[N_FFN],
+                                    kind ? w[W_DOWN].dense : w[W_DOWN].row,
+                                    m.final_norm};
+            poison(place[where], where % 2 ? 0x7f800000 : 0x7fc00000);
+            tape_build(&t, &m);
+            ref_open(&r, &m, &t, simd_linear, 2, 1, 2);
+            int bad = ref_step(&r, token, pos, seq, 2, 0, err);
+            snprintf(at_layer, sizeof at_layer, "layer %d,", where == 0 || where == 6 ? -1 : 1);
+            check(bad == -1 && strstr(err, at_layer) && strstr(err, want[where]),
+                  "%s: not finite in %s: %s", kind ? "dense" : "TQ4", want[where], err);
+            ref_close(&r);
+            tape_free(&t);
+            model_close(&m);
+        }
+}
+
+// ---- the sampler
+
+enum { IDS = 12, DRAWS = 100000 };
+
+static double exp_double(double x) { // the Taylor series of e^(x/64), 64 times
+    double y = 1, term = 1;
+    for (int k = 1; k < 20; k++) y += term *= x / 64 / k;
+    for (int k = 0; k < 6; k++) y *= y;
+    return y;
+}
+
+// Draws against probabilities p (0: never drawn). 11 degrees of freedom exceed 31.3 once in 1,000.
+static void distribution(const char *what, const float *z, sample_options o, const double *p) {
+    int count[IDS] = {0}, never = 1, twice = 0;
+    double chi = 0, match = 0;
+    for (int i = 0; i < DRAWS; i++) {
+        int a = sample_token(z, IDS, &o, 3, (uint32_t)i),
+            b = sample_token(z, IDS, &o, 4, (uint32_t)i);
+        count[a]++;
+        twice += a == b;
+    }
+    for (int i = 0; i < IDS; i++) {
+        double expected = p[i] * DRAWS;
+        if (expected > 0)
+            chi += (count[i] - expected) * (count[i] - expected) / expected;
+        else
+            never &= count[i] == 0;
+        match += p[i] * p[i] * DRAWS;
+    }
+    check(never && chi < 31.3, "sampling %s: chi-square %.1f over %d draws", what, chi, DRAWS);
+    double off = twice - match; // variance below DRAWS / 4; 5 sigma = 790
+    check(off < 790 && off > -790, "sampling %s: another sequence draws for itself", what);
+}
+
+static void sampling(void) {
+    static const float z[IDS] = {1, 2.5f, 0, 2.5f, -1, 0.5f, 2, -3, 1.5f, -0.5f, 0.25f, 1.75f};
+    double weight[IDS], p[IDS], sum = 0;
+    sample_options o = {0, 0, 1, 7};
+    check(sample_token(z, IDS, &o, 0, 0) == 1, "temperature 0: the lower of two equal logits");
+    float equal_z[5] = {-0.0f, 0, 0, -0.0f, 0};
+    check(sample_token(equal_z, 5, &o, 0, 0) == 0, "temperature 0: -0 and +0 are equal");
+    o = (sample_options){1, 1, 1, 7};
+    int ok = 1;
+    for (uint32_t i = 0; i < 1000; i++) ok &= sample_token(z, IDS, &o, 0, i) == 1;
+    check(ok, "top-k 1 is the largest logit, the lower id of two");
+    o = (sample_options){0.8f, 0, 1, 7};
+    for (int i = 0; i < IDS; i++) sum += weight[i] = exp_double((z[i] - 2.5) / 0.8f);
+    for (int i = 0; i < IDS; i++) p[i] = weight[i] / sum;
+    distribution("at temperature 0.8", z, o, p);
+    o.top_k = 4; // by weight the ids are 1 3 6 11 8 0 5 10 2 9 4 7
+    double four = weight[1] + weight[3] + weight[6] + weight[11], three = four - weight[11];
+    for (int i = 0; i < IDS; i++)
+        p[i] = i == 1 || i == 3 || i == 6 || i == 11 ? weight[i] / four : 0;
+    distribution("with top-k 4", z, o, p);
+    o.top_k = 0;
+    o.top_p = 0.6f; // 1 and 3 are 56% of all, with 6 it is 71%
+    p[11] = 0;
+    for (int i = 0; i < IDS; i++) p[i] *= four / three;
+    distribution("with top-p 0.6", z, o, p);
+    o = (sample_options){1e-3f, 0, 1, 7};
+    double half[IDS] = {[1] = 0.5, [3] = 0.5};
+    distribution("almost without temperature", z, o, half);
+}
+
+int main(void) {
+    num_require_ieee();
+    models();
+    long_context();
+    linears();
+    fits();
+    padding();
+    not_finite();
+    sampling();
+    printf("%d passed, %d failed\n", passed, failed);
+    return failed != 0;
+}
