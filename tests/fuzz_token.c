@@ -11,7 +11,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 static void decode_all(const tokenizer *t, const int32_t *ids, int64_t n) {
     char err[ERR];
     size_t room = token_room(t), size = 0;
-    char *out = must_alloc((size_t)(n + 1) * 16 + 2 * room, 16);
+    char *out = must_alloc((size_t)(n + 1) * 16 + 2 * room, 1);
     token_stream s = {0};
     int32_t *again;
     for (int64_t i = 0; i <= n; i++) {

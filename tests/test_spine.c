@@ -1,12 +1,15 @@
 // test_spine.c - what must not change a bit: threads, the cut of a prefill, the company in a batch,
 // the instructions of the processor; then the sampler's distribution, the rungs of tq_fit(), and
-// the error of a value that is not finite. Everything runs on random models; no files are read.
+// the error of a value that is not finite; and that verify_all() can fail. Everything runs on random
+// models; the golden vectors are not read.
 #include "num.h"
 #include "rng.h"
 #include "sample.h"
 #include "simd.h"
 #include <omp.h>
+#include "verify.h"
 #include <sodium.h>
+#include <unistd.h>
 
 static int passed, failed;
 
@@ -54,6 +57,23 @@ static float *alone(const model *m, linear_fn linear, int seq, int n, int piece)
         must(!ref_step(&r, token + at, pos + at, zero, step, 0, err));
         memcpy(y + at * vocab, r.logits, (size_t)(step * vocab) * sizeof *y);
     }
+    ref_close(&r);
+    tape_free(&t);
+    return y;
+}
+
+// Logits [n - from, vocab] of one prefill that asks for the rows from `from` on.
+static float *last(const model *m, int n, int from) {
+    float *y = must_alloc((size_t)((n - from) * m->c.vocab), sizeof *y);
+    int32_t token[LONG], pos[LONG], zero[LONG] = {0};
+    char err[ERR];
+    tape t;
+    ref_run r;
+    tape_build(&t, m);
+    ref_open(&r, m, &t, simd_linear, n, 1, n);
+    for (int i = 0; i < n; i++) token[i] = token_at(0, i, m->c.vocab), pos[i] = i;
+    must(!ref_step(&r, token, pos, zero, n, from, err));
+    memcpy(y, r.logits, (size_t)((n - from) * m->c.vocab) * sizeof *y);
     ref_close(&r);
     tape_free(&t);
     return y;
@@ -120,6 +140,8 @@ static void models(void) {
         ok = equal(alone(&m, ref_linear, 0, TOKENS, 0), want, all) &&
              equal(alone(&m, simd_linear, 0, TOKENS, 7), want, all);
         check(ok, "%s %s: so do pieces of 1, 2, 3, .. and of 7 tokens", what, as);
+        ok = equal(last(&m, TOKENS, TOKENS - 2), want + (TOKENS - 2) * m.c.vocab, 2 * m.c.vocab);
+        check(ok, "%s %s: and so do the last two rows asked for alone", what, as);
         for (int level = 0; level < simd_levels(); level++) {
             simd_use(level);
             ok = equal(alone(&m, simd_linear, 0, TOKENS, TOKENS), want, all) &&
@@ -347,7 +369,7 @@ static void digest(const tq_owned *q, unsigned char out[32]) {
 
 // Fits with 1, 2, 3 and 7 threads; q is the last. Returns whether all were equal.
 static int fit(tq_owned *q, const tq_matrix *w, tq_kind kind, tq_rung rung, const tq_calib *cal) {
-    unsigned char first[32], hash[32];
+    unsigned char first[32] = {0}, hash[32] = {0};
     int same = 1;
     for (int t = 0; t < THREADS; t++) {
         if (t) tq_free(q);
@@ -558,6 +580,45 @@ static void sampling(void) {
     distribution("almost without temperature", z, o, half);
 }
 
+// ---- the runner of the golden vectors
+
+// Runs verify_all() on a folder whose only file is num.txt with this text, without its output.
+static int verify_text(const char *text, int *wrong, char err[ERR]) {
+    char dir[] = "/tmp/assay-spine-XXXXXX", path[64];
+    must(mkdtemp(dir) != NULL);
+    snprintf(path, sizeof path, "%s/num.txt", dir);
+    FILE *f = fopen(path, "w");
+    must(f && fputs(text, f) >= 0 && !fclose(f));
+    fflush(stdout);
+    int keep = dup(1);
+    must(keep >= 0 && freopen("/dev/null", "w", stdout) != NULL);
+    *wrong = 0;
+    int n = verify_all(dir, ref_linear, wrong, err);
+    fflush(stdout);
+    must(dup2(keep, 1) == 1 && !close(keep));
+    unlink(path);
+    rmdir(dir);
+    return n;
+}
+
+static void verifying(void) {
+    char err[ERR];
+    int wrong, n = verify_text("# a\nexp.1 | r | - | 00000000 | 3f800000\n", &wrong, err);
+    check(n == -1 && wrong == 0 && strstr(err, "rng.txt"), "verify: a missing file: %s", err);
+    verify_text("exp.1 | r | - | 00000000 | 3f800001\nexp.2 | r | - | 0 | 3f800000", &wrong, err);
+    check(wrong == 1, "verify: one case of two differs");
+    verify_text("exp.1 | r | - | 00000000 | 3f80000\nexp.2 | r | - | 0 | 3f8000000\n", &wrong, err);
+    check(wrong == 2, "verify: a digit less or more differs");
+    n = verify_text("# a\n\n# b\nexp.1 | r | - | 00000000\n", &wrong, err);
+    check(n == -1 && strstr(err, "num.txt: line 2"), "verify: an empty line: %s", err);
+    n = verify_text("# a\n# b\nexp.1 | r | - | 00000000\n", &wrong, err);
+    check(n == -1 && strstr(err, "num.txt: line 3"), "verify: a field less: %s", err);
+    n = verify_text("# a\n", &wrong, err);
+    check(n == -1 && strstr(err, "num.txt: line 2"), "verify: no case: %s", err);
+    n = verify_text("# a\nexo.1 | r | - | 00000000 | 3f800000\n", &wrong, err);
+    check(n == -1 && strstr(err, "num.txt: line 2"), "verify: an unknown function: %s", err);
+}
+
 int main(void) {
     num_require_ieee();
     models();
@@ -567,6 +628,7 @@ int main(void) {
     padding();
     not_finite();
     sampling();
+    verifying();
     printf("%d passed, %d failed\n", passed, failed);
     return failed != 0;
 }
