@@ -1,7 +1,7 @@
-(* simd.v - the integers of a linear layer, for src/simd.c and for tq_dot() of src/tq4.c.
-   No sum leaves its type; neither the order of the terms nor the way they are cut into parts
-   matters; and the two detours of the instructions, |w| (q sign w) and (w + 128) q - 128 q, are
-   w q. Over the integers without bound: what is shown to stay inside a type does not wrap in it.
+(* simd.v - the integers of src/simd.c. No lane leaves its type; neither the order of the terms nor
+   the way they are cut into parts matters; and the two detours of the instructions,
+   |w| (q sign w) and (w + 128) q - 128 q, are w q. The bounds of whole groups and rows are those of
+   tq4.v. Over the integers without bound: what is shown to stay inside a type does not wrap in it.
    Chapter 9 says which line of C each theorem belongs to. *)
 Require Import ZArith List Lia Permutation.
 Import ListNotations.
@@ -54,21 +54,6 @@ Qed.
 
 Lemma product_within a b x y : within a x -> within b y -> within (a * b) (x * y).
 Proof. unfold within. rewrite Z.abs_mul. nia. Qed.
-
-(* scale * level * q: I of a group of at most 128 columns, as int32. *)
-Theorem group_fits l : (length l <= 128)%nat -> Forall (within (128 * 128 * 127)) l ->
-  Z.abs (sum l) < 2 ^ 28.
-Proof. intros L F. apply sum_within in F; [| lia]. unfold within in F. nia. Qed.
-
-(* mult * I: Y of a row of n groups of g columns, as int64; 255 * 2^16 is the largest mult. *)
-Theorem row_fits l g : 0 < g -> Z.of_nat (length l) * g <= 65536 ->
-  Forall (within (255 * 2 ^ 16 * (g * (128 * 128 * 127)))) l -> Z.abs (sum l) < 2 ^ 61.
-Proof.
-  intros G L F. apply sum_within in F; [| lia]. unfold within in F.
-  replace (Z.of_nat (length l) * (255 * 2 ^ 16 * (g * (128 * 128 * 127)))) with
-    (Z.of_nat (length l) * g * (255 * 2 ^ 16 * (128 * 128 * 127))) in F by ring.
-  assert (65536 * (255 * 2 ^ 16 * (128 * 128 * 127)) < 2 ^ 61) by reflexivity. nia.
-Qed.
 
 (* ---- AVX2: _mm256_sign_epi8, _mm256_abs_epi8, _mm256_maddubs_epi16, _mm256_madd_epi16 *)
 

@@ -49,13 +49,14 @@ static int run_inspect(const options *o, char err[ERR]) {
     printf("%d tensors, %lld bytes, %d files, format %s\n", s.n, (long long)bytes, s.files,
            format ? format : "not stated");
     tensor_close(&s);
+    char config[4096];
     model m;
-    if (access(o->args[0], R_OK) == 0 && !strstr(o->args[0], ".safetensors")) {
-        if (model_open(&m, o->args[0], err)) return -1;
-        printf("a model of %lld layers: every tensor is there, of the right type and shape\n",
-               (long long)m.c.layers);
-        model_close(&m);
-    }
+    snprintf(config, sizeof config, "%s/config.json", o->args[0]);
+    if (access(config, F_OK)) return 0; // tensors alone
+    if (model_open(&m, o->args[0], err)) return -1;
+    printf("a model of %lld layers: every tensor is there, of the right type and shape\n",
+           (long long)m.c.layers);
+    model_close(&m);
     return 0;
 }
 

@@ -107,7 +107,7 @@ static int phase_qkv(ref_run *r, const tape_phase *p, char err[ERR]) {
     for (int64_t t = 0; t < r->rows; t++)
         rmsnorm(r->n + t * c->hidden, r->x + t * c->hidden, p->norm, c->hidden, c->eps);
     if (linears(r, p, r->n, r->rows, (float *[]){r->q, r->k, r->v}, err)) return -1;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (r->rows > 1)
     for (int64_t t = 0; t < r->rows; t++) {
         const float *cos = r->cos + r->pos[t] * hd / 2, *sin = r->sin + r->pos[t] * hd / 2;
         for (int64_t h = 0; h < c->heads; h++) {

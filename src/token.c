@@ -288,8 +288,7 @@ static int add_split(tokenizer *t, const char *p, char err[ERR]) {
         else
             *q++ = *p;
     }
-    pcre2_code *re =
-        pcre2_compile((PCRE2_SPTR)own, (size_t)(q - own), PCRE2_UTF | PCRE2_UCP, &code, &at, NULL);
+    pcre2_code *re = pcre2_compile((PCRE2_SPTR)own, (size_t)(q - own), PCRE2_UTF, &code, &at, NULL);
     free(own);
     if (re) t->split[t->n_split++] = re;
     if (re) pcre2_jit_compile(re, PCRE2_JIT_COMPLETE);

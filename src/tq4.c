@@ -115,7 +115,7 @@ int tq_quantize(tq_acts *a, const float *x, int64_t rows, const tq_matrix *m) {
     a->e = room(a->e, &a->e_room, rows, sizeof *a->e);
     a->rows = rows, a->pad = m->pad, a->group = m->group;
     int bad = 0;
-#pragma omp parallel reduction(| : bad)
+#pragma omp parallel reduction(| : bad) if (rows > 1)
     {
         float *xh = must_alloc((size_t)m->pad, sizeof *xh);
         int *e = must_alloc((size_t)groups, sizeof *e);
@@ -422,9 +422,11 @@ static int feedback_block(const book *b, const float *base, const float *u, cons
     return best < 127 ? best - 127 : best < 254 ? best - 126 : 127;
 }
 
-// Scales and codes of one row whose row factor stands: each error is carried to later columns.
+// Scales and codes of one row once fit_row() has found its row factor, which is raised so that
+// the feedback may ask for larger scales. Each error is carried to later columns.
 static void feedback_row(tq_owned *q, const book *b, int64_t r, const float *u, const factor *x) {
     int64_t n = x->n;
+    q->row[r] *= 1.3f;
     float *e = must_alloc((size_t)n, sizeof *e);
     for (int64_t at = 0; at < n; at += BLOCK) {
         float base[BLOCK];

@@ -327,8 +327,9 @@ static tq_matrix dense(const float *x, int64_t rows, int64_t cols) {
     return m;
 }
 
-// The stored rows in the rotated domain, minus what they should be: H w / G.
-static void errors(const tq_owned *q, const float *w, float *e) {
+// The stored rows in the rotated domain, minus what they should be: (1 + shift) H w / G, and 2 shift
+// more in column r of row r.
+static void errors(const tq_owned *q, const float *w, float *e, float shift) {
     const tq_matrix *m = &q->m;
     for (int64_t r = 0; r < m->rows; r++) {
         float *u = e + r * m->pad;
@@ -340,8 +341,9 @@ static void errors(const tq_owned *q, const float *w, float *e) {
             int byte = q->codes[m->kind == KIND_I8 ? at : at / 2];
             int level =
                 m->kind == KIND_I8 ? (int8_t)byte : q->codebook[i % 2 ? byte / 16 : byte % 16];
-            u[i] = q->row[r] * (float)(q->scale[at / BLOCK] * level) -
-                   (m->rotate ? u[i] / (float)m->group : u[i]);
+            float want =
+                (1 + shift) * u[i] / (float)(m->rotate ? m->group : 1) + (i == r ? 2 * shift : 0);
+            u[i] = q->row[r] * (float)(q->scale[at / BLOCK] * level) - want;
         }
     }
 }
@@ -384,41 +386,40 @@ static int fit(tq_owned *q, const tq_matrix *w, tq_kind kind, tq_rung rung, cons
 
 static double square_error(const tq_owned *q, const float *w, float *e) {
     double sum = 0, all = 0;
-    errors(q, w, e);
+    errors(q, w, e, 0);
     for (int64_t i = 0; i < ROWS * q->m.pad; i++)
         sum += (double)e[i] * e[i] * (q->m.rotate ? q->m.group : 1);
     for (int64_t i = 0; i < ROWS * COLS; i++) all += (double)w[i] * w[i];
     return sum / all;
 }
 
-// Sums over a text of inputs x whose columns are correlated, and of small differences d and s.
-static tq_calib calibration(int64_t n, double **memory) {
+enum { PAD = 320 };
+static const float shift = 0.05f;
+
+// Sums over a text of inputs x whose columns are correlated. The dense model's inputs are 1.05 x,
+// its residual stream is ahead by .1 of the first ROWS columns of x.
+static tq_calib calibration(double **memory) {
     enum { TEXT = 400 };
-    double *h = must_alloc((size_t)(2 * n * n + ROWS * n), sizeof *h), *c = h + n * n;
-    double *rest = c + n * n;
-    float *x = must_alloc((size_t)n, sizeof *x), *y = must_alloc((size_t)(n + ROWS), sizeof *y);
+    double *h = must_alloc((2 * PAD + ROWS) * PAD, sizeof *h), *d = h + PAD * PAD,
+           *s = d + PAD * PAD;
     for (int t = 0; t < TEXT; t++) {
-        gaussian(x, n, 1000u + (uint32_t)t);
-        gaussian(y, n + ROWS, 2000u + (uint32_t)t);
-        for (int64_t i = 1; i < n; i++) x[i] = 0.9f * x[i - 1] + 0.3f * x[i];
-        for (int64_t i = 0; i < n; i++)
-            for (int64_t j = 0; j < n; j++) {
-                h[i * n + j] += (double)x[i] * x[j];
-                c[i * n + j] += 0.01 * (double)y[i] * x[j];
-            }
-        for (int64_t r = 0; r < ROWS; r++)
-            for (int64_t j = 0; j < n; j++) rest[r * n + j] += 0.01 * (double)y[n + r] * x[j];
+        float x[PAD];
+        gaussian(x, PAD, 1000u + (uint32_t)t);
+        for (int i = 1; i < PAD; i++) // alike within a block and one block away
+            x[i] = 0.5f * x[i - 1] + 0.2f * x[i] + (i < BLOCK ? 0 : 0.45f * x[i - BLOCK]);
+        for (int i = 0; i < PAD; i++)
+            for (int j = 0; j < PAD; j++) h[i * PAD + j] += (double)x[i] * x[j];
     }
-    free(x);
-    free(y);
+    for (int i = 0; i < PAD * PAD; i++) d[i] = shift * h[i];
+    for (int i = 0; i < ROWS * PAD; i++) s[i] = 2 * shift * h[i];
     *memory = h;
-    return (tq_calib){h, c, rest};
+    return (tq_calib){h, d, s};
 }
 
 static void fits(void) {
-    static float w[ROWS * COLS], e[ROWS * 320];
-    double *memory, *zero = must_alloc(320 * 320, sizeof *zero), before = 1, plain = 0;
-    tq_calib cal = calibration(320, &memory), quiet = {memory, zero, NULL};
+    static float w[ROWS * COLS], e[ROWS * PAD];
+    double *memory, *zero = must_alloc(PAD * PAD, sizeof *zero), before = 1, plain = 0;
+    tq_calib cal = calibration(&memory), quiet = {memory, zero, NULL};
     tq_owned q;
     gaussian(w, ROWS * COLS, 1);
     tq_matrix m = dense(w, ROWS, COLS);
@@ -430,18 +431,24 @@ static void fits(void) {
         check(error < before * (rung == RUNG_ROTATE ? 1.05 : 1), "tq_fit %s: relative error %.5f",
               tq_rung_name[rung], error);
         if (rung == RUNG_CODEBOOK)
-            check(error > 0.0035 && error < 0.0048, "tq_fit codebook: in .0035 .. .0048");
+            check(error > 0.0035 && error < 0.0042, "tq_fit codebook: in .0035 .. .0042");
         before = error;
-        plain = weighted(e, memory, ROWS, 320);
+        plain = weighted(e, memory, ROWS, PAD);
         tq_free(&q);
     }
     check(fit(&q, &m, KIND_TQ4, RUNG_FEEDBACK, &quiet), "tq_fit feedback: equal for all threads");
     square_error(&q, w, e);
-    double fed = weighted(e, memory, ROWS, 320);
-    check(fed < 0.8 * plain, "tq_fit feedback: the outputs' error is %.2f of the codebook's",
+    double fed = weighted(e, memory, ROWS, PAD);
+    check(fed < 0.35 * plain, "tq_fit feedback: the outputs' error is %.2f of the codebook's",
           fed / plain);
+    errors(&q, w, e, shift);
+    before = weighted(e, memory, ROWS, PAD);
     tq_free(&q);
     check(fit(&q, &m, KIND_TQ4, RUNG_FEEDBACK, &cal), "tq_fit feedback with differences: equal");
+    errors(&q, w, e, shift);
+    double moved = weighted(e, memory, ROWS, PAD);
+    check(moved < 0.4 * before, "tq_fit feedback: it answers to differences: error %.2f of before",
+          moved / before);
     tq_free(&q);
     check(fit(&q, &m, KIND_I8, RUNG_CODEBOOK, NULL), "tq_fit I8: equal for all threads");
     double error = square_error(&q, w, e);
@@ -575,6 +582,11 @@ static void sampling(void) {
     p[11] = 0;
     for (int i = 0; i < IDS; i++) p[i] *= four / three;
     distribution("with top-p 0.6", z, o, p);
+    float level[4] = {1, 1, 1, 1};
+    o = (sample_options){1, 0, 0.5f, 7};
+    ok = 1;
+    for (uint32_t i = 0; i < 1000; i++) ok &= sample_token(level, 4, &o, 0, i) < 2;
+    check(ok, "top-p 0.5 of four equal logits keeps the two lowest ids");
     o = (sample_options){1e-3f, 0, 1, 7};
     double half[IDS] = {[1] = 0.5, [3] = 0.5};
     distribution("almost without temperature", z, o, half);

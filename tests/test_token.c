@@ -196,6 +196,60 @@ static void test_hostile(const char *dir) {
           "refused: no such folder", err);
 }
 
+// The good file with one replacement makes these ids of the text.
+static void test_variant(const char *dir, const char *from, const char *to, const char *text,
+                         const char *want) {
+    char json[4096], got[256] = "", err[ERR] = "", *q = got;
+    const char *at = strstr(good, from);
+    must(at);
+    snprintf(json, sizeof json, "%.*s%s%s", (int)(at - good), good, to, at + strlen(from));
+    tokenizer *t = open_text(dir, json, strlen(json), err);
+    int32_t *ids = NULL;
+    int64_t n = t ? token_encode(t, text, strlen(text), 0, &ids, err) : -1;
+    for (int64_t i = 0; i < n; i++) q += sprintf(q, "%d ", ids[i]);
+    check(n >= 0 && !strcmp(got, want), to, n < 0 ? err : got);
+    free(ids);
+    token_close(t);
+}
+
+static void test_variants(const char *dir) {
+    test_variant(dir, "\"BPE\"", "\"BPE\"", "ab<s>b",
+                 "0 1 3 1 "); // its pattern cuts single letters
+    test_variant(dir, "\\\\s+|\\\\S", "\\\\s+", "ab a", "2 0 ");
+    test_variant(dir, "\\\\s+|\\\\S", "b", "abab", "0 1 0 1 ");
+    test_variant(dir, "\\\\s+|\\\\S\"},", "(a)b\"},", "aabb", "0 2 1 ");
+    test_variant(dir, "{\"type\":\"NFC\"}", "null", "b", "1 ");
+    test_variant(dir, "\\\\s+|\\\\S\"},\"behavior\":\"Isolated\",\"invert\":false},",
+                 "x\"},\"behavior\":\"Isolated\",\"invert\":false},{\"type\":\"Digits\","
+                 "\"individual_digits\":true},",
+                 "abb", "2 1 ");
+    test_variant(dir, "\"merges\":[[\"a\",\"b\"]]", "\"merges\":[\"a b\"]", "b", "1 ");
+    test_variant(dir,
+                 "\\\\s+|\\\\S\"},\"behavior\":\"Isolated\",\"invert\":false},"
+                 "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":false}",
+                 "x\"},\"behavior\":\"Isolated\",\"invert\":false},"
+                 "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":true}",
+                 "ab'a ab", "2 0 2 ");
+}
+
+static void test_ignore_merges(const char *dir) {
+    char err[ERR], json[4096];
+    for (int ignore = 0; ignore < 2; ignore++) {
+        snprintf(
+            json, sizeof json,
+            "{\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,"
+            "\"use_regex\":true},\"decoder\":{\"type\":\"ByteLevel\"},\"model\":{\"type\":"
+            "\"BPE\",\"ignore_merges\":%s,\"vocab\":{\"a\":0,\"b\":1,\"ab\":2},\"merges\":[]}}",
+            ignore ? "true" : "false");
+        tokenizer *t = open_text(dir, json, strlen(json), err);
+        int32_t *ids = NULL;
+        int64_t n = t ? token_encode(t, "ab", 2, 0, &ids, err) : -1;
+        check(ignore ? n == 1 && ids[0] == 2 : n == 2 && ids[0] == 0, "ignore_merges", err);
+        free(ids);
+        token_close(t);
+    }
+}
+
 static void test_chat_of(const char *dir, const char *special, int family, int system,
                          const char *want) {
     static const char *const roles[] = {"system", "user", "assistant", "user"};
@@ -301,6 +355,8 @@ int main(void) {
         test_long(spm, "to a", "a long text without words");
     }
     test_hostile(dir);
+    test_variants(dir);
+    test_ignore_merges(dir);
     test_chat(dir);
     token_close(bytes);
     token_close(spm);

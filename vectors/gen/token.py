@@ -74,7 +74,7 @@ def byte_level():
     rest = iter(range(256, 512))
     spelling = [chr(b) if b in plain else chr(next(rest)) for b in range(256)]
     vocab = {c: i for i, c in enumerate(sorted(spelling))}
-    corpus = [(" " if i else "") + w for i, w in enumerate(words(4000))] + ["   ", "\n\n", "''", "=="] * 40
+    corpus = [(" " if i else "") + w for i, w in enumerate(words(4000))] + ["   ", "\n\n", "''", "==", " \u180e", "\u3000\u3000"] * 40
     merges = train(lambda w: [spelling[b] for b in w.encode()], corpus, vocab, 400)
     special = [added(s, len(vocab) + i, s[1] == "|") for i, s in
                enumerate(["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>", "<|im"])]
@@ -89,8 +89,9 @@ def byte_level():
 
 
 def sentencepiece():
-    """Like Llama 2's: a space is "▁", one stands in front, unknown characters are bytes."""
-    vocab = {s: i for i, s in enumerate(["<unk>", "<s>", "</s>"] + [f"<0x{b:02X}>" for b in range(256)])}
+    """Like Llama 2's: a space is "▁", one stands in front, unknown characters are bytes. It lacks the
+    bytes from F0 on, so that characters above U+FFFF are <unk>, one for several in a row."""
+    vocab = {s: i for i, s in enumerate(["<unk>", "<s>", "</s>"] + [f"<0x{b:02X}>" for b in range(0xF0)])}
     corpus = ["▁" + w for w in words(3000) if "中" not in w] + ["▁▁▁▁"] * 40
     merges = train(list, corpus, vocab, 400)
     frame = {"type": "TemplateProcessing", "pair": [],
@@ -111,13 +112,13 @@ def sentencepiece():
 TEXTS = [  # reason, flags, text
     ("empty", "-", ""), ("one byte", "-", "a"), ("words", "-", "the kato riterlo"), ("a space in front", "space", " the"),
     ("runs of spaces before a word", "space", "a     the   "), ("line ends and spaces", "space", "a \n \r\n\n  b\n"),
-    ("tab, no-break space, next line", "space", "a\t\u00a0\u0085b"), ("U+180E is no white space", "space", "a \u180e b\u180e"),
+    ("tab, no-break space, next line", "space", "a\t\u00a0\u0085b"), ("U+180E is no white space", "space", "a \u180e b\u180e  \u180e"), ("a wide space is", "space", "a\u3000\u3000b\u3000\u3000\u3000c"),
     ("contractions, both cases", "pattern", "the'll KA'RE ''s x'ſ"), ("digits one by one", "pattern", "2024 x12²Ⅷ٣"),
     ("punctuation takes line ends", "pattern", "a==\n\n''\r\nb"), ("punctuation before letters", "pattern", "(the .ter _na"),
     ("combining acute composes", "nfc", "me\u0301 shi"), ("marks out of order", "nfc", "a\u0301\u0323 e\u0327\u0301"),
     ("singleton and excluded compositions", "nfc", "\u212b \u0958 \u0344 \u2126"), ("jamo compose", "nfc", "\u1112\u1161\u11ab"),
     ("mark after a line end", "nfc", "a\n\u0301b"), ("composed already", "nfc", "é ё中文"), ("marks alone", "nfc", "\u0323\u0301\u0323"),
-    ("other scripts", "bytes", "עברית हिन्दी ไทย"), ("joined emoji", "bytes", "👨\u200d👩\u200d👧 🇩🇪"), ("control characters", "bytes", "a\x00\x01\x1b\x7fb"),
+    ("other scripts", "bytes", "עברית हिन्दी ไทย"), ("joined emoji", "bytes", "👨\u200d👩\u200d👧 🇩🇪 𐍈𐍉"), ("control characters", "bytes", "a\x00\x01\x1b\x7fb"),
     ("last code points", "bytes", "\uffff\U0010ffff\ufffd"), ("an escaped lone surrogate is text", "-", "\\ud800"),
     ("special tokens", "added", "<|im_start|>the<|im_end|>"), ("longest added token first", "added", "<|im_start|<|im_start|>"),
     ("special tokens side by side", "added", "<s></s><s>ka"), ("added token among spaces", "added", "the <think> ka </think>\n"),
@@ -130,9 +131,9 @@ PIECES = {  # ids by token text: reason, tokens
     "bytes": [("a character in three tokens", "ä ¸ Ń"), ("cut short, then text", "ä ¸ a"), ("cut short at the end", "ð Ł"),
               ("a lone continuation byte", "Ń a"), ("never in UTF-8", "ÿ À a"), ("overlong", "à Ģ Ģ"), ("a surrogate", "í ł Ģ"),
               ("a new character begins inside one", "ä ä ¸ Ń"), ("a special token inside a character", "ä <|im_end|> ¸ Ń")],
-    "spm": [("bytes of a character", "<0xE4> <0xB8> <0xAD> ▁ k"), ("cut short, then text", "<0xE4> <0xB8> k"), ("cut short at the end", "<0xF0> <0x9F>"),
+    "spm": [("bytes of a character", "<0xE4> <0xB8> <0xAD> ▁ k"), ("cut short, then text", "<0xE4> <0xB8> k"), ("cut short at the end", "<0xE2> <0x82>"),
             ("first space is taken", "▁ ▁ k"), ("first space from a byte", "<0x20> k"), ("no space in front", "k ▁ k"),
-            ("never in UTF-8", "<0xFF> <0xFE>"), ("a special token in front", "<s> ▁ k"), ("added token", "two words|▁ k")],
+            ("never in UTF-8", "<0xC0> <0xC1>"), ("a special token in front", "<s> ▁ k"), ("added token", "two words|▁ k")],
 }
 
 
