@@ -94,20 +94,21 @@ static int time_decode(double *seconds, const model *m, linear_fn linear, int st
 int bench_decode(const char *shape, char err[ERR]) {
     const model_config *c = model_shape(shape);
     model m;
-    if (!c) return fail(err, "--shape %s: expected qwen3-0.6b, 1.7b, 8b or 14b", shape);
-    double copy = read_bandwidth(), t;
+    must(c);
+    double plain = read_bandwidth(), t;
     model_random(&m, c, KIND_TQ4, 1);
     int64_t bytes = bytes_per_token(&m);
     printf("shape %s, random weights, %d threads; a token reads %lld bytes of weights\n", shape,
            omp_get_max_threads(), (long long)bytes);
-    printf("plain read of 1 GiB: %.2f GB/s\n", copy / 1e9);
-    for (int i = 0; i < simd_levels(); i++) {
+    printf("plain read of 1 GiB: %.2f GB/s\n", plain / 1e9);
+    int bad = 0;
+    for (int i = 0; i < simd_levels() && !bad; i++) {
         simd_use(i);
-        if (time_decode(&t, &m, i ? simd_linear : ref_linear, i ? 12 : 2, err)) return -1;
+        if ((bad = time_decode(&t, &m, i ? simd_linear : ref_linear, i ? 12 : 2, err))) break;
         printf("%-8s %8.2f tokens/s  %7.2f GB/s of weights, %5.1f%% of the plain read\n",
-               simd_level_name(i), 1 / t, (double)bytes / t / 1e9, 100 * (double)bytes / t / copy);
+               simd_level_name(i), 1 / t, (double)bytes / t / 1e9, 100 * (double)bytes / t / plain);
         fflush(stdout);
     }
     model_close(&m);
-    return 0;
+    return bad;
 }

@@ -7,6 +7,6 @@
 double bench_now(void); // seconds of a clock that never jumps
 void bench_sizes(void); // a table to stdout
 // Decodes with random TQ4 weights of a shape, by every way of computing linears that this
-// processor has; a table to stdout. -1: no such shape.
+// processor has; a table to stdout. The shape must be one of model_shape()'s.
 int bench_decode(const char *shape, char err[ERR]);
 #endif

@@ -159,7 +159,7 @@ static int get_texts(convert_texts *t, const model *m, const char *dir, const ch
     int64_t count = text ? token_encode(tk, text, n, 1, &ids, err) : -1;
     if (count >= 0) {
         convert_cut(t, ids, count, len);
-        if (t->seqs > seqs * 8) t->seqs = seqs * 8;
+        if (t->seqs > seqs * 8) t->seqs = seqs * 8; // of a large file the beginning is enough
         for (int64_t i = 0; i < t->seqs * len; i++)
             if (ids[i] >= m->c.vocab)
                 count = fail(err, "%.300s: token %d: the model has %lld", file, ids[i],
@@ -189,7 +189,7 @@ static int run_quantize(const options *o, char err[ERR]) {
     for (int i = RUNG_ROTATE; i < RUNGS; i++)
         if (o->rung && !strcmp(o->rung, tq_rung_name[i])) rung = i;
     if (rung < 0)
-        return fail(err, "--rung %s: expected rotate, codebook, feedback or retarget", o->rung);
+        return fail(err, "--rung %s: expected rotate, codebook, feedback or retarget", o->rung), 2;
     if (open_dense(&m, o->args[0], err)) return -1;
     const char *file = o->calib && strcmp(o->calib, "self") ? o->calib : NULL;
     int bad =
@@ -240,7 +240,7 @@ static int run_ladder(const options *o, char err[ERR]) {
 
 static int run_logits(const options *o, char err[ERR]) {
     model m;
-    if (!o->tokens) return fail(err, "logits: expected --tokens 1,2,3");
+    if (!o->tokens) return fail(err, "logits: expected --tokens 1,2,3"), 2;
     if (model_open(&m, o->args[0], err)) return -1;
     int64_t n = 0, room = (int64_t)strlen(o->tokens) + 1;
     int32_t *id = must_alloc((size_t)room * 3, sizeof *id), *pos = id + room, *seq = pos + room;
@@ -293,7 +293,10 @@ static int generate(const options *o, const model *m, const tokenizer *t, const 
     sample_options so = {(float)o->temperature, (int)o->top_k, (float)o->top_p, (uint32_t)o->seed};
     tape_build(&tp, m);
     ref_open(&r, m, &tp, backend(o), n, 1, n + most);
-    for (int64_t i = 0; i < n; i++) pos[i] = (int32_t)i;
+    for (int64_t i = 0; i < n; i++) {
+        pos[i] = (int32_t)i;
+        token_decode(t, &s, ids[i], 1, out, token_room(t)); // the prompt's text is known
+    }
     double start = bench_now(), first = 0;
     int bad = ref_step(&r, ids, pos, seq, n, n - 1, err);
     if (!bad) first = bench_now();
@@ -310,8 +313,10 @@ static int generate(const options *o, const model *m, const tokenizer *t, const 
         size_t k = token_decode(t, &s, -1, 1, out, token_room(t));
         fwrite(out, 1, k, stdout);
         printf("\n");
-        fprintf(stderr, "prompt %lld tokens in %.2f s; %lld tokens, %.1f tokens/s\n", (long long)n,
-                first - start, (long long)made, (double)made / (bench_now() - first + 1e-9));
+        double took = bench_now() - first; // made - 1 steps: the prompt's gave the first token
+        fprintf(stderr, "prompt: %lld tokens in %.2f s; then %lld tokens at %.1f tokens/s\n",
+                (long long)n, first - start, (long long)made,
+                made > 1 ? (double)(made - 1) / took : 0);
     }
     ref_close(&r);
     tape_free(&tp);
@@ -350,7 +355,11 @@ static int run_generate(const options *o, char err[ERR]) {
 
 // ---- sizes, bench, verify
 
-static int run_bench(const options *o, char err[ERR]) { return bench_decode(o->shape, err); }
+static int run_bench(const options *o, char err[ERR]) {
+    if (!model_shape(o->shape))
+        return fail(err, "--shape %s: expected qwen3-0.6b, 1.7b, 8b or 14b", o->shape), 2;
+    return bench_decode(o->shape, err);
+}
 
 static int run_sizes(const options *o, char err[ERR]) {
     (void)o, (void)err;
@@ -448,7 +457,7 @@ static int parse(const command *c, int argc, char **argv, options *o) {
                           {"--top-k", .integer = &o->top_k, .lo = 0, .hi = 1 << 24},
                           {"--seed", .integer = &o->seed, .lo = 0, .hi = 4294967295.0},
                           {"--jobs", .integer = &o->jobs, .lo = 1, .hi = 1024},
-                          {"--context", .integer = &o->context, .lo = 2, .hi = 1 << 24},
+                          {"--context", .integer = &o->context, .lo = 2, .hi = 1 << 20},
                           {"--temp", .real = &o->temperature, .lo = 0, .hi = 100},
                           {"--top-p", .real = &o->top_p, .lo = 0, .hi = 1},
                           {"--decode", .flag = &o->decode},
@@ -502,9 +511,9 @@ int main(int argc, char **argv) {
     int bad = parse(c, argc - 2, argv + 2, &o);
     if (bad) return bad;
     if (o.jobs) omp_set_num_threads((int)o.jobs);
-    if (c->run(&o, err)) {
+    if ((bad = c->run(&o, err))) {
         fprintf(stderr, "assay: %s\n", err);
-        return 1;
+        return bad == 2 ? 2 : 1;
     }
     if (fflush(stdout) || ferror(stdout)) {
         fprintf(stderr, "assay: stdout: %s\n", strerror(errno));

@@ -52,18 +52,21 @@ static int get_rope(model_config *c, json_t *o, char err[ERR]) {
            *s = p ? p : json_object_get(o, "rope_scaling");
     json_t *at = json_object_get(p, "rope_theta") ? p : o;
     if (get_real(at, "rope_theta", 10000, &c->theta, err)) return -1;
+    if (c->theta < 1) return fail(err, "config.json: rope_theta: expected 1 or more");
     const char *kind = json_string_value(json_object_get(s, "rope_type"));
     if (!kind) kind = json_string_value(json_object_get(s, "type"));
     if (!kind && json_object_get(s, "factor")) kind = "(none)";
     if (!kind || !strcmp(kind, "default")) return 0;
     if (strcmp(kind, "llama3"))
         return fail(err, "config.json: rope_scaling: \"%.40s\": expected \"llama3\" or none", kind);
-    return get_real(s, "factor", 0, &c->rope_factor, err) ||
-                   get_real(s, "low_freq_factor", 0, &c->rope_low, err) ||
-                   get_real(s, "high_freq_factor", 0, &c->rope_high, err) ||
-                   get_real(s, "original_max_position_embeddings", 0, &c->rope_original, err)
-               ? -1
-               : 0;
+    if (get_real(s, "factor", 0, &c->rope_factor, err) ||
+        get_real(s, "low_freq_factor", 0, &c->rope_low, err) ||
+        get_real(s, "high_freq_factor", 0, &c->rope_high, err) ||
+        get_real(s, "original_max_position_embeddings", 0, &c->rope_original, err))
+        return -1;
+    if (c->rope_factor >= 1 && c->rope_low < c->rope_high) return 0;
+    return fail(err, "config.json: rope_scaling: expected factor >= 1, low_freq_factor < "
+                     "high_freq_factor");
 }
 
 // eos_token_id of config.json or generation_config.json: an id or a list of ids.
@@ -108,9 +111,8 @@ static int get_config(model_config *c, json_t *o, char err[ERR]) {
     c->eps = (float)eps;
     c->tied = json_is_true(json_object_get(o, "tie_word_embeddings"));
     json_t *bos = json_object_get(o, "bos_token_id");
-    c->bos = json_is_integer(bos) && json_integer_value(bos) < c->vocab
-                 ? (int)json_integer_value(bos)
-                 : -1;
+    int64_t id = json_is_integer(bos) ? json_integer_value(bos) : -1;
+    c->bos = id >= 0 && id < c->vocab ? (int)id : -1;
     get_eos(c, o);
     return 0;
 }
@@ -121,6 +123,7 @@ int model_config_read(model_config *c, const char *dir, char err[ERR]) {
     *c = (model_config){0};
     snprintf(path, sizeof path, "%s/config.json", dir);
     json_t *o = json_load_file(path, JSON_REJECT_DUPLICATES, &e);
+    if (!o && e.line < 0) return fail(err, "%.200s: %.160s", path, e.text);
     if (!o) return fail(err, "%.200s: line %d: %.160s", path, e.line, e.text);
     int bad =
         json_is_object(o) ? get_config(c, o, err) : fail(err, "config.json: expected an object");

@@ -180,7 +180,7 @@ static int phase_head(ref_run *r, const tape_phase *p, char err[ERR]) {
     return linears(r, p, r->n, rows, (float *[]){r->logits}, err);
 }
 
-// What a phase leaves must be finite; the sum of |bits| tests of all values is cheap and exact.
+// 1 when every value is finite: no exponent is all ones.
 static int finite(const float *x, int64_t n) {
     uint32_t bad = 0;
     for (int64_t i = 0; i < n; i++) bad |= (num_bits(x[i]) & 0x7f800000) == 0x7f800000;

@@ -45,7 +45,7 @@ __attribute__((target("avx2"))) static inline __m256i scales32(const tq_matrix *
 }
 
 // |w| q sign(w): pairs stay within 2 * 128 * 127 = 32,512, so the saturating add never saturates;
-// two of them times |s| <= 128 stay below 2^24, eight blocks below 2^27.
+// two of them times |s| <= 128 stay below 2^23, a group of 128 below 2^25.
 __attribute__((target("avx2"))) static void row_avx2(const tq_matrix *m, int64_t r, const laid *l,
                                                      const int32_t *mult, int64_t T, int64_t *y) {
     const uint8_t *codes = m->codes + r * (m->kind == KIND_I8 ? m->pad : m->pad / 2);

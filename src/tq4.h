@@ -69,7 +69,7 @@ void tq_widen(const tq_matrix *dense, int64_t r, float *out); // row r of a dens
 // Quantises x [rows, m->cols] for m. -1 when a value is not finite; a is then unspecified.
 int tq_quantize(tq_acts *a, const float *x, int64_t rows, const tq_matrix *m);
 void tq_acts_free(tq_acts *a);
-// Y of row r for token t: the exact integer of the linear layer. |Y| < 2^62.
+// Y of row r for token t: the exact integer of the linear layer. |Y| < 2^61.
 int64_t tq_dot(const tq_matrix *m, int64_t r, const tq_acts *a, int64_t t);
 // y = float(Y) * row * 2^(E - 16), the one place where a linear layer rounds.
 float tq_finish(int64_t y, float row, int e);

@@ -250,6 +250,25 @@ static void test_ignore_merges(const char *dir) {
     }
 }
 
+// b c, a b, bc d, a bc: the key of a b is in the queue when b has gone into bc. Taken for a bc, it
+// would come before bc d.
+static void test_stale(const char *dir) {
+    static const char json[] =
+        "{\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":true},"
+        "\"decoder\":{\"type\":\"ByteLevel\"},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":"
+        "1,"
+        "\"c\":2,\"d\":3,\"bc\":4,\"ab\":5,\"bcd\":6,\"abc\":7},"
+        "\"merges\":[\"b c\",\"a b\",\"bc d\",\"a bc\"]}}";
+    char err[ERR] = "";
+    tokenizer *t = open_text(dir, json, strlen(json), err);
+    int32_t *ids = NULL;
+    int64_t n = t ? token_encode(t, "abcd", 4, 0, &ids, err) : -1;
+    check(n == 2 && ids[0] == 0 && ids[1] == 6, "a queued pair that has changed does not merge",
+          err);
+    free(ids);
+    token_close(t);
+}
+
 static void test_chat_of(const char *dir, const char *special, int family, int system,
                          const char *want) {
     static const char *const roles[] = {"system", "user", "assistant", "user"};
@@ -352,11 +371,13 @@ int main(void) {
         test_long(bytes, "a", "a long run of letters");
         test_long(bytes, " ", "a long run of spaces");
         test_long(bytes, "\xCC\xA3\xCC\x81", "a long run of combining marks");
+        test_long(bytes, "ab ", "a long text of words");
         test_long(spm, "to a", "a long text without words");
     }
     test_hostile(dir);
     test_variants(dir);
     test_ignore_merges(dir);
+    test_stale(dir);
     test_chat(dir);
     token_close(bytes);
     token_close(spm);
