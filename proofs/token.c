@@ -1,7 +1,7 @@
 // proofs/token.c - merge_word() against the naive procedure, exhaustively on small words.
 //
 // For random vocabularies over the letters a, b, c: every word of up to 9 letters. Prints one line;
-// exit 1 if a word differs or the queue grows past its bound. See proofs/token.md.
+// exit 1 if a word differs or the queue grows past its bound.
 #include "../src/token.c"
 
 enum { LETTERS = 3, LONGEST = 9, TABLES = 300, MERGES = 12 };

@@ -66,7 +66,7 @@ typedef struct {
     char *err;
     const float *input; // the dense model's input of the phase at hand [rows, cols]
     float *stream;      // and its residual stream before the phase adds to it [rows, hidden]
-    const ref_run *dense_run, *run;
+    ref_run dense_run, run;
 } convert;
 
 // x [rows, cols] minus less (or NULL), rotated as the columns of w are: [rows, pad].
@@ -99,7 +99,8 @@ static int convert_slot(convert *c, int slot, const tq_calib *cal) {
     tq_owned q;
     tq_kind kind = slot < SLOT_LAYERS || c->rung == RUNGS ? KIND_I8 : KIND_TQ4;
     model *dense = (model *)(uintptr_t)c->dense; // model_matrix serves readers and writers
-    tq_fit(&q, model_matrix(dense, slot), kind, c->rung, cal);
+    if (tq_fit(&q, model_matrix(dense, slot), kind, c->rung, cal))
+        return fail(c->err, "%s: a weight is not finite", model_slot_at(&dense->c, slot).name);
     *model_matrix(&c->m, slot) = q.m;
     const tensor *t = tensor_find(&dense->files, model_slot_at(&dense->c, slot).name);
     if (t) tensor_release(t); // no more than the matrix at hand stays in memory
@@ -111,7 +112,7 @@ static int keep_dense(void *ctx, const tape_phase *p, const float *x, int64_t ro
     convert *c = ctx;
     (void)p, (void)cols;
     c->input = x;
-    memcpy(c->stream, c->dense_run->x, (size_t)(rows * c->m.c.hidden) * sizeof *c->stream);
+    memcpy(c->stream, c->dense_run.x, (size_t)(rows * c->m.c.hidden) * sizeof *c->stream);
     return 0;
 }
 
@@ -130,7 +131,7 @@ static int convert_phase(void *ctx, const tape_phase *p, const float *x, int64_t
         cross = outer_sum(off, pad, in, pad, rows);
     }
     if (cross && (p->op == OP_OUT || p->op == OP_DOWN)) {
-        for (int64_t i = 0; i < rows * hidden; i++) c->stream[i] -= c->run->x[i];
+        for (int64_t i = 0; i < rows * hidden; i++) c->stream[i] -= c->run.x[i];
         rest = outer_sum(c->stream, hidden, in, pad, rows);
     }
     tq_calib cal = {hess, cross, rest};
@@ -150,23 +151,22 @@ static int convert_calibrated(convert *c, const convert_texts *t) {
     int64_t rows = t->seqs * t->len;
     int bad = 0;
     tape ta, tb;
-    ref_run a, b;
+    ref_run *a = &c->dense_run, *b = &c->run;
     int32_t *pos = text_rows(t, t->seqs);
     tape_build(&ta, c->dense);
     tape_build(&tb, &c->m);
-    ref_open(&a, c->dense, &ta, ref_linear, rows, t->seqs, t->len);
-    ref_open(&b, &c->m, &tb, ref_linear, rows, t->seqs, t->len);
-    a.tap = keep_dense, b.tap = convert_phase, a.tap_ctx = b.tap_ctx = c;
-    c->dense_run = &a, c->run = &b;
+    ref_open(a, c->dense, &ta, ref_linear, rows, t->seqs, t->len);
+    ref_open(b, &c->m, &tb, ref_linear, rows, t->seqs, t->len);
+    a->tap = keep_dense, b->tap = convert_phase, a->tap_ctx = b->tap_ctx = c;
     c->stream = must_alloc((size_t)(rows * c->m.c.hidden), sizeof *c->stream);
-    ref_rows(&a, t->token, pos, pos + rows, rows, rows);
-    ref_rows(&b, t->token, pos, pos + rows, rows, rows);
+    ref_rows(a, t->token, pos, pos + rows, rows, rows);
+    ref_rows(b, t->token, pos, pos + rows, rows, rows);
     for (int i = 0; i < ta.count && !bad; i++)
-        bad = ref_phase(&a, &ta.phase[i], c->err) || ref_phase(&b, &tb.phase[i], c->err);
+        bad = ref_phase(a, &ta.phase[i], c->err) || ref_phase(b, &tb.phase[i], c->err);
     free(c->stream);
     free(pos);
-    ref_close(&a);
-    ref_close(&b);
+    ref_close(a);
+    ref_close(b);
     tape_free(&ta);
     tape_free(&tb);
     return bad;
@@ -266,8 +266,10 @@ static int copy_file(const char *from, const char *to, const char *name, char er
     bad |= ferror(in) != 0;
     if (out) bad |= fclose(out) != 0;
     fclose(in);
-    if (bad || rename(part, b)) return fail(err, "%.300s: %s", b, strerror(errno));
-    return 0;
+    if (!bad && !rename(part, b)) return 0;
+    fail(err, "%.300s: %s", b, strerror(errno));
+    remove(part);
+    return -1;
 }
 
 int convert_write(const model *dense, const char *from, const char *to, tq_rung rung,
@@ -277,7 +279,10 @@ int convert_write(const model *dense, const char *from, const char *to, tq_rung 
                                        "generation_config.json"};
     static const char *const meta[][2] = {{"format", "assay-tq4"}, {"version", "1"}};
     int slots = model_slots(&dense->c), n = 0, bad = 0;
+    struct stat a, b;
     if (mkdir(to, 0777) && errno != EEXIST) return fail(err, "%.300s: %s", to, strerror(errno));
+    if (!stat(from, &a) && !stat(to, &b) && a.st_dev == b.st_dev && a.st_ino == b.st_ino)
+        return fail(err, "%.300s: is the model itself: expected another folder", to);
     for (size_t i = 0; i < sizeof side / sizeof *side && !bad; i++)
         bad = copy_file(from, to, side[i], err);
     if (bad) return -1;

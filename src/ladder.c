@@ -51,6 +51,19 @@ static int compare(const float *a, const float *b, int64_t n, double out[3]) {
     return ta == tb;
 }
 
+// Bytes and bits of the linear layers; a dense one counts as bf16.
+static void weigh(ladder_row *row, const model *m) {
+    int64_t weights = 0, b[4];
+    for (int64_t l = 0; l < m->c.layers; l++)
+        for (int i = 0; i < W_COUNT; i++) {
+            const tq_matrix *w = &m->layer[l].w[i];
+            tq_bytes(w, b);
+            weights += w->rows * w->cols;
+            row->bytes += w->kind == KIND_F32 ? 2 * w->rows * w->cols : b[0] + b[1] + b[2] + b[3];
+        }
+    row->bits = 8 * (double)row->bytes / (double)weights;
+}
+
 int ladder_measure(ladder_row *row, const model *dense, const model *m, linear_fn linear,
                    const convert_texts *t, char err[ERR]) {
     int64_t n = t->seqs * t->len, vocab = m->c.vocab, agree = 0;
@@ -85,6 +98,7 @@ int ladder_measure(ladder_row *row, const model *dense, const model *m, linear_f
         summarise(kl, n, 0.99, &row->kl[0], &row->kl[1], NULL);
         row->top1 = (double)agree / (double)n;
         row->positions = n;
+        weigh(row, m);
     }
     free(raw);
     return bad;
@@ -133,14 +147,6 @@ static int rung_row(ladder_row *row, const model *dense, tq_rung rung, linear_fn
     keeper k = {&m, must_alloc((size_t)slots, sizeof(tq_owned))};
     int bad = convert_quantize(dense, rung, calib, keep, &k, err);
     if (dense->c.tied) m.head = m.embed;
-    int64_t weights = 0;
-    for (int i = SLOT_LAYERS; i < slots; i++) {
-        int64_t b[4] = {0};
-        if (k.kept[i].codes) tq_bytes(&k.kept[i].m, b);
-        row->bytes += b[0] + b[1] + b[2] + b[3];
-        weights += k.kept[i].m.rows * k.kept[i].m.cols;
-    }
-    row->bits = 8 * (double)row->bytes / (double)weights;
     bad = bad || ladder_measure(row, dense, &m, linear, test, err);
     for (int i = 0; i < slots; i++) tq_free(&k.kept[i]);
     free(k.kept);
@@ -152,7 +158,7 @@ int ladder_run(ladder_row *rows, const model *dense, linear_fn linear, const con
                const convert_texts *test, void (*say)(const ladder_row *), char err[ERR]) {
     for (int i = 0; i < RUNGS + 2; i++) {
         ladder_row *row = &rows[i];
-        *row = (ladder_row){.bits = 16};
+        *row = (ladder_row){0};
         snprintf(row->name, sizeof row->name, "%s",
                  i == 0   ? "dense bf16"
                  : i == 1 ? "int8 everywhere"

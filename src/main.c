@@ -156,7 +156,9 @@ static int get_texts(convert_texts *t, const model *m, const char *dir, const ch
     size_t n;
     tokenizer *tk = token_open(dir, err);
     char *text = tk ? read_all(file, &n, err) : NULL;
-    int64_t count = text ? token_encode(tk, text, n, 1, &ids, err) : -1;
+    char why[ERR];
+    int64_t count = text ? token_encode(tk, text, n, 1, &ids, why) : -1;
+    if (text && count < 0) fail(err, "%.300s: %.180s", file, why);
     if (count >= 0) {
         convert_cut(t, ids, count, len);
         if (t->seqs > seqs * 8) t->seqs = seqs * 8; // of a large file the beginning is enough

@@ -187,7 +187,7 @@ static void *own(model *m, int64_t n, size_t size) {
 static void prepare(model *m, const model_config *c) {
     *m = (model){.c = *c};
     m->layer = must_alloc((size_t)c->layers, sizeof *m->layer);
-    m->owned = must_alloc((size_t)model_slots(c) * 4, sizeof *m->owned);
+    m->owned = must_alloc((size_t)model_slots(c) * 5, sizeof *m->owned);
 }
 
 // A tensor that must have this type and shape (cols < 0: one dimension).
@@ -256,6 +256,12 @@ int model_open(model *m, const char *dir, char err[ERR]) {
         }
         float *norm = own(m, s.cols, sizeof *norm);
         tensor_to_f32(t, 0, s.cols, norm);
+        for (int64_t k = 0; k < s.cols; k++)
+            if ((num_bits(norm[k]) & 0x7f800000) == 0x7f800000) t = NULL;
+        if (!t) {
+            model_close(m);
+            return fail(err, "%s: a value is not finite", s.name);
+        }
         *model_norm(m, i) = norm;
     }
     if (c.tied) m->head = m->embed;
@@ -313,12 +319,9 @@ static int8_t *random_int8(model *m, uint32_t seed, uint32_t id, uint32_t stream
 
 static float *random_floats(model *m, uint32_t seed, uint32_t id, uint32_t stream, int64_t n,
                             float (*make)(uint32_t word, float unit), float unit) {
-    uint32_t *w = random_bytes(m, seed, id, stream, 4 * n);
-    float *f = (float *)w;
-    for (int64_t i = 0; i < n; i++) {
-        float x = make(w[i], unit);
-        memcpy(&f[i], &x, sizeof x);
-    }
+    const uint32_t *w = random_bytes(m, seed, id, stream, 4 * n);
+    float *f = own(m, n, sizeof *f);
+    for (int64_t i = 0; i < n; i++) f[i] = make(w[i], unit);
     return f;
 }
 

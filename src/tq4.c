@@ -455,18 +455,27 @@ static void owned_alloc(tq_owned *q, const tq_matrix *w, tq_kind kind) {
     q->m.codes = q->codes, q->m.scale = q->scale, q->m.codebook = q->codebook, q->m.row = q->row;
 }
 
+// The largest magnitude of all targets; infinity when one of them is not finite.
 static float largest_of_all(const tq_matrix *w, const tq_matrix *m) {
-    float top = 0, *u = must_alloc((size_t)m->pad, sizeof *u);
-    for (int64_t r = 0; r < m->rows; r++) {
-        target_row(w, m, r, u);
-        float x = magnitude(largest(u, m->pad));
-        if (x > top) top = x;
+    float top = 0;
+#pragma omp parallel reduction(max : top)
+    {
+        float *u = must_alloc((size_t)m->pad, sizeof *u);
+#pragma omp for schedule(static)
+        for (int64_t r = 0; r < m->rows; r++) {
+            target_row(w, m, r, u);
+            for (int64_t i = 0; i < m->pad; i++) {
+                float x = magnitude(u[i]);
+                if (!(x <= 0x1.fffffep+127f)) x = num_float(0x7f800000);
+                if (x > top) top = x;
+            }
+        }
+        free(u);
     }
-    free(u);
     return top;
 }
 
-void tq_fit(tq_owned *q, const tq_matrix *w, tq_kind kind, tq_rung rung, const tq_calib *cal) {
+int tq_fit(tq_owned *q, const tq_matrix *w, tq_kind kind, tq_rung rung, const tq_calib *cal) {
     must(w->kind == KIND_F32 && kind != KIND_F32);
     owned_alloc(q, w, kind);
     int64_t n = q->m.pad;
@@ -474,7 +483,12 @@ void tq_fit(tq_owned *q, const tq_matrix *w, tq_kind kind, tq_rung rung, const t
     int steps = kind == KIND_I8 ? 127 : 7, unit = kind == KIND_I8 ? 1 : 18;
     q->m.rotate = kind == KIND_I8 || rung >= RUNG_ROTATE;
     for (int k = 0; k < LEVELS; k++) q->codebook[k] = (int8_t)(k ? unit * (k - 8) : -127);
-    float all = kind == KIND_TQ4 && rung == RUNG_TENSOR ? largest_of_all(w, &q->m) : 0;
+    float all = largest_of_all(w, &q->m);
+    if (num_bits(all) == 0x7f800000) {
+        tq_free(q);
+        return -1;
+    }
+    int whole = kind == KIND_TQ4 && rung == RUNG_TENSOR;
     float ratio = search ? fit_codebook(w, q) : 0;
     factor x = {0};
     if (search && rung >= RUNG_FEEDBACK && cal) x = factorise(cal->hess, n);
@@ -491,7 +505,7 @@ void tq_fit(tq_owned *q, const tq_matrix *w, tq_kind kind, tq_rung rung, const t
             if (search)
                 fit_row(q, &b, r, u, ratio);
             else
-                fit_absmax(q, r, u, all > 0 ? all : magnitude(largest(u, n)),
+                fit_absmax(q, r, u, whole ? all : magnitude(largest(u, n)),
                            kind == KIND_I8 || rung >= RUNG_BLOCK, steps, unit);
             if (x.f) feedback_row(q, &b, r, u, &x);
         }
@@ -499,6 +513,7 @@ void tq_fit(tq_owned *q, const tq_matrix *w, tq_kind kind, tq_rung rung, const t
     }
     free(x.f);
     free(x.d);
+    return 0;
 }
 
 void tq_free(tq_owned *q) {

@@ -85,7 +85,7 @@ typedef struct {
 } tq_calib;
 
 // Quantises the dense matrix w into q by a rung. cal: from RUNG_FEEDBACK on, else NULL. Equal bits for
-// any number of threads. Kind I8 has 8-bit codes, scales from the largest magnitude, rotated.
-void tq_fit(tq_owned *q, const tq_matrix *w, tq_kind kind, tq_rung rung, const tq_calib *cal);
+// any number of threads. -1, and nothing to free: a weight is not finite. Kind I8 has 8-bit codes, scales from the largest magnitude, rotated.
+int tq_fit(tq_owned *q, const tq_matrix *w, tq_kind kind, tq_rung rung, const tq_calib *cal);
 void tq_free(tq_owned *q);
 #endif

@@ -53,8 +53,8 @@ want 2 "-p TEXT is missing" generate a
 want 2 "expected ref or simd: gpu" generate a -p b --backend gpu
 want 1 "nowhere" inspect $dir/nowhere
 want 1 "config.json" generate $dir/nowhere -p b
-want 1 "expected --tokens" logits a b
-want 1 "expected qwen3-0.6b" bench --shape 99b
+want 2 "expected --tokens" logits a b
+want 2 "expected qwen3-0.6b" bench --shape 99b
 want 0 "" sizes
 if grep -q '^qwen3-1.7b  *2818572288  *795020352 ' $dir/out; then
     ok "sizes of 1.7b are those computed by hand"
@@ -70,7 +70,7 @@ if [ -d $model ]; then
     want 0 "" inspect $model
     want 1 "--tokens: byte 2" logits $model --tokens 1,x $dir/logits
     want 1 "--tokens: byte 2" logits $model --tokens 1,99999999 $dir/logits
-    want 1 "--rung block" quantize $model $dir/q --rung block
+    want 2 "--rung block" quantize $model $dir/q --rung block
     want 1 "fewer than --context 4" generate $model -p "one two three four five" --context 4
     want 0 "" logits $model --tokens 1,2,3 $dir/logits
     want 0 "" logits $model --tokens 1,2,3 --backend ref $dir/logits-ref
@@ -84,7 +84,7 @@ if [ -d $model ]; then
     # The prompt lengthened by the first 20 characters goes on as before: draws are by position.
     begin=$(head -c 20 $dir/a)
     printf '%s' "$begin" >$dir/b
-    story -p "Once $begin" -n 39 >>$dir/b
+    story -p "Once$begin" -n 40 >>$dir/b
     cmp $dir/a $dir/b && ok "generate goes on" || no "generate: a longer prompt, another text"
 else
     echo "not run: cli: $model is missing"

@@ -1,5 +1,6 @@
 #!/bin/sh
-# proofs.sh - runs each file of proofs/claims.txt through its prover: .g Gappa, .v Coq. A proof
+# proofs.sh - runs each file of proofs/claims.txt through its prover: .g Gappa, .v Coq; .c is a
+# program that tries all small cases. A proof
 # whose prover is not installed is "not run". A file that is not listed, or a listed file that does
 # not exist, fails; so does a Coq file that leaves something unproved.
 cd "$(dirname "$0")/.." || exit 1
@@ -26,6 +27,7 @@ for f in $listed; do
     case $f in
     *.g) tool=gappa ;;
     *.v) tool=coqc ;;
+    *.c) tool=gcc ;;
     *) no "$f: no prover is known for this kind of file" && continue ;;
     esac
     if ! command -v $tool >/dev/null; then
@@ -33,7 +35,12 @@ for f in $listed; do
         continue
     fi
     if [ $tool = gappa ]; then
-        gappa "$f" >"$log" 2>&1 && ! grep -qi 'error\|failed\|no proof' "$log"
+        timeout 300 gappa "$f" >"$log" 2>&1 && ! grep -qi 'error\|failed\|no proof' "$log"
+    elif [ $tool = gcc ]; then
+        # shellcheck disable=SC2046
+        gcc -std=c11 -D_GNU_SOURCE -O2 -Isrc "$f" -o "$out/$name.run" \
+            $(pkg-config --cflags --libs jansson libpcre2-8 libutf8proc) >"$log" 2>&1 &&
+            timeout 300 "$out/$name.run" >>"$log" 2>&1
     else
         cp "$f" $out/
         ! grep -nE 'Admitted|admit|Axiom|Parameter|Conjecture|Abort' "$f" >"$log" &&
