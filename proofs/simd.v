@@ -82,11 +82,13 @@ Proof. intros L F. apply sum_within in F; [| lia]. unfold within in F. nia. Qed.
 
 (* ---- AVX-512 VNNI: _mm512_dpbusd_epi32 onto the bias *)
 
-Theorem biased w0 w1 w2 w3 q0 q1 q2 q3 :
-  - 128 * q0 - 128 * q1 - 128 * q2 - 128 * q3 +
-  ((w0 + 128) * q0 + (w1 + 128) * q1 + (w2 + 128) * q2 + (w3 + 128) * q3) =
-  w0 * q0 + w1 * q1 + w2 * q2 + w3 * q3.
-Proof. ring. Qed.
+Theorem biased w q : length w = length q ->
+  - 128 * sum q + sum (products (combine (map (fun x => x + 128) w) q)) = sum (products (combine w q)).
+Proof.
+  revert q. induction w as [| a w IH]; destruct q as [| b q]; intro L; try discriminate L; [reflexivity |].
+  injection L as L. specialize (IH q L). unfold products in *.
+  cbn [sum fold_right map combine fst snd] in *. lia.
+Qed.
 
 (* Exclusive or with 80 hex adds 128 to a signed byte and reads it as an unsigned one. *)
 Theorem flip w : -128 <= w < 128 -> 0 <= w + 128 < 256 /\ (w + 128) mod 256 = Z.lxor (w mod 256) 128.
@@ -99,12 +101,19 @@ Proof.
   replace (w + 128 - 128) with w in A by lia. apply A. lia.
 Qed.
 
-(* Bias, then one to four products of an unsigned byte: far inside int32. *)
-Theorem vnni_steps_fit bias l : within (4 * 128 * 127) bias -> (length l <= 4)%nat ->
-  Forall (within (255 * 127)) l -> Z.abs (bias + sum l) < 2 ^ 18.
+(* Bias, then one to eight products of an unsigned byte: far inside int32. *)
+Theorem vnni_steps_fit bias l : within (8 * 128 * 127) bias -> (length l <= 8)%nat ->
+  Forall (within (255 * 127)) l -> Z.abs (bias + sum l) < 2 ^ 19.
 Proof. intros B L F. apply sum_within in F; [| lia]. unfold within in *. nia. Qed.
 
-(* The four products times their scale, two steps of 64 columns in a group of 128. *)
-Theorem vnni_lane_fits l : (length l <= 2)%nat -> Forall (within (4 * 128 * 127 * 128)) l ->
-  Z.abs (sum l) < 2 ^ 24.
-Proof. intros L F. apply sum_within in F; [| lia]. unfold within in F. nia. Qed.
+(* The eight products times their scale; and two lanes of that. *)
+Theorem vnni_lane_fits l s : (length l <= 8)%nat -> Forall (within (128 * 127)) l -> within 128 s ->
+  Z.abs (sum l * s) < 2 ^ 24.
+Proof.
+  intros L F S. apply sum_within in F; [| lia].
+  assert (within (8 * (128 * 127)) (sum l)) by (unfold within in *; nia).
+  pose proof (product_within _ _ _ _ H S). unfold within in *. lia.
+Qed.
+
+Theorem vnni_pair_fits a b : Z.abs a < 2 ^ 24 -> Z.abs b < 2 ^ 24 -> Z.abs (a + b) < 2 ^ 25.
+Proof. lia. Qed.

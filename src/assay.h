@@ -51,4 +51,14 @@ static inline void *must_alloc(size_t n, size_t size) {
     }
     return p;
 }
+
+// The same at a multiple of 64 bytes, a cache line, and not zeroed.
+static inline void *must_align(size_t n, size_t size) {
+    void *p = n < SIZE_MAX / 2 / size ? aligned_alloc(64, (n * size + 64) / 64 * 64) : NULL;
+    if (!p) {
+        fprintf(stderr, "assay: out of memory: %zu x %zu bytes\n", n, size);
+        exit(1);
+    }
+    return p;
+}
 #endif

@@ -181,7 +181,7 @@ const float **model_norm(model *m, int slot) {
 // ---- opening a folder
 
 static void *own(model *m, int64_t n, size_t size) {
-    return m->owned[m->owned_count++] = must_alloc((size_t)n, size);
+    return m->owned[m->owned_count++] = must_align((size_t)n, size);
 }
 
 static void prepare(model *m, const model_config *c) {

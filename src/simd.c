@@ -10,16 +10,23 @@ static int chosen = -1; // the level in use; -1: the highest
 // come out of their bytes. TQ4: even columns, then odd ones. I8: as they are.
 typedef struct {
     int8_t *q;     // [T, pad]
-    int32_t *bias; // [T, pad/4]: -128 times the sum of four neighbours in q
+    int32_t *bias; // [T, pad/8] or, for I8, [T, pad/4]: -128 times the sum of 8 or 4 neighbours
 } laid;
 
 static laid lay_out(const tq_matrix *m, const tq_acts *a, int64_t rows, int64_t step) {
-    int64_t n = rows * m->pad;
-    laid l = {must_alloc((size_t)n, 1), must_alloc((size_t)n / 4, sizeof *l.bias)};
-    for (int64_t i = 0; i < n; i += step)
-        for (int64_t j = 0; j < step; j++)
-            l.q[i + (m->kind == KIND_I8 ? j : j / 2 + j % 2 * (step / 2))] = a->q[i + j];
-    for (int64_t i = 0; i < n; i++) l.bias[i / 4] -= 128 * l.q[i];
+    int64_t n = rows * m->pad, half = step / 2, i8 = m->kind == KIND_I8, many = i8 ? 4 : 8;
+    laid l = {must_align((size_t)n, 1), must_align((size_t)(n / many), sizeof *l.bias)};
+    if (i8) memcpy(l.q, a->q, (size_t)n);
+    for (int64_t i = 0; i < n && !i8; i += step)
+        for (int64_t j = 0; j < half; j++) {
+            l.q[i + j] = a->q[i + 2 * j];
+            l.q[i + half + j] = a->q[i + 2 * j + 1];
+        }
+    for (int64_t i = 0; i < n / many; i++) {
+        int sum = 0;
+        for (int64_t j = 0; j < many; j++) sum += a->q[i * many + j];
+        l.bias[i] = -128 * sum;
+    }
     return l;
 }
 
@@ -56,7 +63,7 @@ __attribute__((target("avx2"))) static void row_avx2(const tq_matrix *m, int64_t
         __m256i sum = _mm256_setzero_si256();
         for (int64_t i = 0; i < m->pad;) {
             __m256i in_group = _mm256_setzero_si256();
-            __m256i k = _mm256_set1_epi64x(mult[(t * m->pad + i) / m->group]);
+            __m256i k = _mm256_set1_epi64x(*mult++);
             for (int64_t end = i + m->group; i < end; i += 32) {
                 __m256i w = weights32(m, codes + (m->kind == KIND_I8 ? i : i / 2), book);
                 __m256i q = _mm256_loadu_si256((const __m256i *)(l->q + t * m->pad + i));
@@ -73,63 +80,74 @@ __attribute__((target("avx2"))) static void row_avx2(const tq_matrix *m, int64_t
     }
 }
 
-#define VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni")))
+#define VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"), always_inline))
 
-// 64 weights + 128 as unsigned bytes. TQ4: lanes 0 .. 31 are even columns, 32 .. 63 odd.
-VNNI static inline __m512i weights64(const tq_matrix *m, const uint8_t *codes, __m512i book) {
-    if (m->kind == KIND_I8)
-        return _mm512_xor_si512(_mm512_loadu_si512(codes), _mm512_set1_epi8(-128));
-    __m256i x = _mm256_loadu_si256((const __m256i *)codes), low = _mm256_set1_epi8(15);
-    __m512i both = _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_and_si256(x, low)),
-                                      _mm256_and_si256(_mm256_srli_epi16(x, 4), low), 1);
-    return _mm512_shuffle_epi8(book, both);
+// Eight scales as the 32-bit lanes of two vectors. I8: each four times. TQ4: each twice, in s[0].
+VNNI static inline void scales128(__m512i s[2], const int8_t *scale, int i8) {
+    __m128i x = _mm_loadl_epi64((const __m128i *)scale);
+    __m128i low = _mm_set_epi8(3, 3, 3, 3, 2, 2, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0);
+    __m128i high = _mm_set_epi8(7, 7, 7, 7, 6, 6, 6, 6, 5, 5, 5, 5, 4, 4, 4, 4);
+    __m128i pair = _mm_unpacklo_epi8(x, x);
+    s[0] = _mm512_cvtepi8_epi32(i8 ? _mm_shuffle_epi8(x, low) : pair);
+    if (i8) s[1] = _mm512_cvtepi8_epi32(_mm_shuffle_epi8(x, high));
 }
 
-// Four scales as 32-bit lanes: I8 each four times; TQ4 each twice, and that twice.
-VNNI static inline __m512i scales64(const tq_matrix *m, const int8_t *s) {
-    int four;
-    memcpy(&four, s, sizeof four);
-    __m128i wide = _mm_set_epi8(3, 3, 3, 3, 2, 2, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0);
-    __m128i split = _mm_set_epi8(3, 3, 2, 2, 1, 1, 0, 0, 3, 3, 2, 2, 1, 1, 0, 0);
-    return _mm512_cvtepi8_epi32(
-        _mm_shuffle_epi8(_mm_set1_epi32(four), m->kind == KIND_I8 ? wide : split));
-}
-
-// A lane holds four products: (w + 128) q summed onto -128 times the sum of q, exact. For many
-// tokens the weights of the row are laid out once, in wide and in scales.
-VNNI static void row_vnni(const tq_matrix *m, int64_t r, const laid *l, const int32_t *mult,
-                          int64_t T, int64_t *y, uint8_t *wide, int32_t *scales) {
-    const uint8_t *codes = m->codes + r * (m->kind == KIND_I8 ? m->pad : m->pad / 2);
-    const int8_t *scale = m->scale + r * (m->pad / BLOCK);
-    __m512i book = _mm512_setzero_si512();
-    if (m->codebook)
-        book =
-            _mm512_xor_si512(_mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)m->codebook)),
-                             _mm512_set1_epi8(-128));
-    for (int64_t i = 0; i < m->pad && T > 1; i += 64) {
-        _mm512_storeu_si512(wide + i, weights64(m, codes + (m->kind == KIND_I8 ? i : i / 2), book));
-        _mm512_storeu_si512(scales + i / 4, scales64(m, scale + i / BLOCK));
-    }
-    for (int64_t t = 0; t < T; t++) {
-        const int8_t *q = l->q + t * m->pad;
-        const int32_t *bias = l->bias + t * m->pad / 4;
-        __m512i sum = _mm512_setzero_si512();
-        for (int64_t i = 0; i < m->pad;) {
-            __m512i in_group = _mm512_setzero_si512();
-            __m512i k = _mm512_set1_epi64(mult[(t * m->pad + i) / m->group]);
-            for (int64_t end = i + m->group; i < end; i += 64) {
-                __m512i w = T > 1 ? _mm512_loadu_si512(wide + i)
-                                  : weights64(m, codes + (m->kind == KIND_I8 ? i : i / 2), book);
-                __m512i s =
-                    T > 1 ? _mm512_loadu_si512(scales + i / 4) : scales64(m, scale + i / BLOCK);
-                __m512i dot = _mm512_dpbusd_epi32(_mm512_loadu_si512(bias + i / 4), w,
-                                                  _mm512_loadu_si512(q + i));
-                in_group = _mm512_add_epi32(in_group, _mm512_mullo_epi32(dot, s));
-            }
-            sum = _mm512_add_epi64(sum, _mm512_mul_epi32(in_group, k));
-            sum = _mm512_add_epi64(sum, _mm512_mul_epi32(_mm512_srli_epi64(in_group, 32), k));
+// Row r for T tokens, T and i8 known to the compiler. A step is a group of 128 columns: two vectors
+// of weights + 128. TQ4: lane k of the first holds columns 8k, 8k + 2, 8k + 4, 8k + 6, of the second
+// the odd ones between; both meet in one sum. I8: lane k of each holds four neighbours.
+VNNI static inline void row_vnni(const tq_matrix *m, int64_t r, const laid *l, const int32_t *mult,
+                                 int T, int i8, int64_t *y) {
+    int64_t pad = m->pad, groups = pad / 128;
+    const uint8_t *codes = m->codes + r * (i8 ? pad : pad / 2);
+    const int8_t *scale = m->scale + r * (pad / BLOCK), *q = l->q;
+    const int32_t *bias = l->bias;
+    __m512i top = _mm512_set1_epi8(-128), four = _mm512_set1_epi8(15), sum[4], w[2], s[2], v, book;
+    if (!i8) book = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)m->codebook));
+    if (!i8) book = _mm512_xor_si512(book, top); // + 128
+    for (int t = 0; t < T; t++) sum[t] = _mm512_setzero_si512();
+    for (int64_t g = 0; g < groups; g++, q += 128, bias += i8 ? 32 : 16, codes += i8 ? 128 : 64) {
+        w[0] = _mm512_loadu_si512(codes);
+        if (i8) {
+            w[1] = _mm512_xor_si512(_mm512_loadu_si512(codes + 64), top);
+            w[0] = _mm512_xor_si512(w[0], top);
+        } else {
+            w[1] = _mm512_and_si512(_mm512_srli_epi16(w[0], 4), four);
+            w[1] = _mm512_shuffle_epi8(book, w[1]);
+            w[0] = _mm512_shuffle_epi8(book, _mm512_and_si512(w[0], four));
         }
-        y[t] = _mm512_reduce_add_epi64(sum);
+        scales128(s, scale + 8 * g, i8);
+        for (int t = 0; t < T; t++) {
+            const int8_t *x = q + t * pad;
+            const int32_t *b = bias + t * pad / (i8 ? 4 : 8);
+            __m512i k = _mm512_set1_epi32(mult[t * groups + g]);
+            v = _mm512_dpbusd_epi32(_mm512_loadu_si512(b), w[0], _mm512_loadu_si512(x));
+            if (i8) {
+                __m512i u = _mm512_loadu_si512(b + 16);
+                u = _mm512_dpbusd_epi32(u, w[1], _mm512_loadu_si512(x + 64));
+                v = _mm512_mullo_epi32(v, s[0]);
+                v = _mm512_add_epi32(v, _mm512_mullo_epi32(u, s[1]));
+            } else {
+                v = _mm512_dpbusd_epi32(v, w[1], _mm512_loadu_si512(x + 64));
+                v = _mm512_mullo_epi32(v, s[0]);
+            }
+            v = _mm512_add_epi32(v, _mm512_srli_epi64(v, 32)); // lane 2k: 2k and 2k + 1
+            sum[t] = _mm512_add_epi64(sum[t], _mm512_mul_epi32(v, k));
+        }
+    }
+    for (int t = 0; t < T; t++) y[t] = _mm512_reduce_add_epi64(sum[t]);
+}
+
+// Tokens by fours, which share the row's weights in registers, then one by one.
+__attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"))) static void
+rows_vnni(const tq_matrix *m, int64_t r, laid l, const int32_t *mult, int64_t T, int64_t *y) {
+    int i8 = m->kind == KIND_I8;
+    for (int64_t t = 0, n; t < T; t += n) {
+        n = T - t < 4 ? 1 : 4;
+        if (n == 4)
+            i8 ? row_vnni(m, r, &l, mult, 4, 1, y + t) : row_vnni(m, r, &l, mult, 4, 0, y + t);
+        else
+            i8 ? row_vnni(m, r, &l, mult, 1, 1, y + t) : row_vnni(m, r, &l, mult, 1, 0, y + t);
+        l.q += n * m->pad, l.bias += n * m->pad / (i8 ? 4 : 8), mult += n * m->pad / 128;
     }
 }
 
@@ -143,25 +161,21 @@ int simd_levels(void) {
 }
 
 static void x86_linear(const tq_matrix *m, const tq_acts *a, int64_t rows, float *y, int level) {
-    int vnni = level == 2 && m->group >= 64; // a step of 64 columns lies in one group
-    laid l = lay_out(m, a, rows, vnni ? 64 : 32);
+    int vnni = level == 2 && m->group == 128; // its step is a group of 128 columns
+    laid l = lay_out(m, a, rows, vnni ? 128 : 32);
 #pragma omp parallel
     {
         int64_t *sum = must_alloc((size_t)rows, sizeof *sum);
-        uint8_t *wide = must_alloc((size_t)m->pad, 1);
-        int32_t *scales = must_alloc((size_t)m->pad / 4, sizeof *scales);
 #pragma omp for schedule(static)
         for (int64_t r = 0; r < m->rows; r++) {
             if (vnni)
-                row_vnni(m, r, &l, a->mult, rows, sum, wide, scales);
+                rows_vnni(m, r, l, a->mult, rows, sum);
             else
                 row_avx2(m, r, &l, a->mult, rows, sum);
             for (int64_t t = 0; t < rows; t++)
                 y[t * m->rows + r] = tq_finish(sum[t], m->row[r], a->e[t]);
         }
         free(sum);
-        free(wide);
-        free(scales);
     }
     free(l.q);
     free(l.bias);

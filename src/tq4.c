@@ -36,15 +36,23 @@ void tq_bytes(const tq_matrix *m, int64_t bytes[4]) {
 
 // ---- rotation and activations
 
+// One pass: sums and differences of elements h apart, in a group of n.
+static inline void butterfly(float *g, int n, int h) {
+    for (int i = 0; i < n; i += 2 * h)
+        for (int j = i; j < i + h; j++) {
+            float a = g[j], b = g[j + h];
+            g[j] = num_add(a, b);
+            g[j + h] = num_sub(a, b);
+        }
+}
+
 void tq_rotate(float *x, int64_t n, int group) {
-    for (float *g = x; g < x + n; g += group)
-        for (int h = 1; h < group; h *= 2)
-            for (int i = 0; i < group; i += 2 * h)
-                for (int j = i; j < i + h; j++) {
-                    float a = g[j], b = g[j + h];
-                    g[j] = num_add(a, b);
-                    g[j + h] = num_sub(a, b);
-                }
+    for (float *g = x; g < x + n; g += group) {
+        butterfly(g, group, 1); // the short distances are known to the compiler,
+        butterfly(g, group, 2); // which then finds vector instructions for them
+        butterfly(g, group, 4);
+        for (int h = 8; h < group; h *= 2) butterfly(g, group, h);
+    }
 }
 
 void tq_widen(const tq_matrix *m, int64_t r, float *out) {
@@ -72,32 +80,34 @@ static float power_of_two(int e) {
     return num_float(e < -126 ? 1u << (e + 149) : (uint32_t)(e + 127) << 23);
 }
 
-// One row: xh [pad] rotated, q [pad], mult and e [pad/group]. Returns E.
-static int quantize_row(const float *xh, int64_t pad, int group, int8_t *q, int32_t *mult, int *e) {
-    int64_t groups = pad / group;
-    int top = -1000; // below any e
-    for (int64_t g = 0; g < groups; g++) {
-        float a = 0;
-        for (const float *x = xh + g * group; x < xh + (g + 1) * group; x++) {
-            float b = *x < 0 ? -*x : *x;
-            if (b > a) a = b;
+// One row: xh [pad] rotated, q [pad], mult and e [pad/group]; *top: E. -1: not finite. The bits of
+// floats that are not negative have the order of their values.
+static int quantize_row(const float *xh, int64_t pad, int group, int8_t *q, int32_t *mult, int *e,
+                        int *top) {
+    *top = -1000; // below any e
+    for (int64_t g = 0; g < pad / group; g++) {
+        uint32_t a = 0;
+        for (int64_t i = g * group; i < (g + 1) * group; i++) {
+            uint32_t b = num_bits(xh[i]) & 0x7fffffff;
+            a = b > a ? b : a;
         }
-        int m = 0; // 0: the group counts as zero
+        if (a >= 0x7f800000) return -1;
+        mult[g] = 0; // the group counts as zero
         e[g] = -1000;
-        if (a >= 0x1p-100f) smallest_sigma(a, &m, &e[g]);
-        mult[g] = m;
-        if (m && e[g] > top) top = e[g];
+        if (num_float(a) >= 0x1p-100f) smallest_sigma(num_float(a), &mult[g], &e[g]);
+        if (e[g] > *top) *top = e[g];
     }
-    if (top == -1000) top = 0;
-    for (int64_t g = 0; g < groups; g++) {
+    if (*top == -1000) *top = 0;
+    for (int64_t g = 0; g < pad / group; g++) {
+        const float *x = xh + g * group;
         int zero = mult[g] == 0;
-        if (zero || e[g] < top - 16) e[g] = top - 16, mult[g] = 128;
+        if (e[g] < *top - 16) e[g] = *top - 16, mult[g] = 128;
         float sigma = num_mul((float)mult[g], power_of_two(e[g])); // exact
-        for (int64_t i = g * group; i < (g + 1) * group; i++)
-            q[i] = zero ? 0 : (int8_t)num_rint(num_div(xh[i], sigma));
-        mult[g] = mult[g] << (e[g] - top + 16);
+        for (int i = 0; i < group; i++) q[g * group + i] = (int8_t)num_rint(num_div(x[i], sigma));
+        if (zero) memset(q + g * group, 0, (size_t)group);
+        mult[g] = mult[g] << (e[g] - *top + 16);
     }
-    return top;
+    return 0;
 }
 
 // Grows a buffer that keeps nothing.
@@ -124,13 +134,8 @@ int tq_quantize(tq_acts *a, const float *x, int64_t rows, const tq_matrix *m) {
             memcpy(xh, x + t * m->cols, (size_t)m->cols * sizeof *xh);
             memset(xh + m->cols, 0, (size_t)(m->pad - m->cols) * sizeof *xh);
             if (m->rotate) tq_rotate(xh, m->pad, m->group);
-            int odd = 0;
-            for (int64_t i = 0; i < m->pad; i++)
-                odd |= (num_bits(xh[i]) & 0x7f800000) == 0x7f800000;
-            bad |= odd;
-            if (!odd)
-                a->e[t] =
-                    quantize_row(xh, m->pad, m->group, a->q + t * m->pad, a->mult + t * groups, e);
+            bad |= quantize_row(xh, m->pad, m->group, a->q + t * m->pad, a->mult + t * groups, e,
+                                &a->e[t]);
         }
         free(xh);
         free(e);

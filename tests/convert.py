@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 
 import numpy as np
 
@@ -26,7 +27,9 @@ ASSAY = os.path.join(ROOT, os.environ.get("ASSAY", "build/assay"))
 TOKENIZERS = os.path.join(ROOT, "vectors", "token")
 RUNGS = ("rotate", "codebook", "feedback", "retarget")
 JOBS = (1, 2, 3, 7)
-CALIB = "".join("Line %d: the quick brown fox jumps over %d lazy dogs.\n" % (i, i * i) for i in range(12))
+CALIB = "".join(
+    "Line %d: the quick brown fox jumps over %d lazy dogs.\n" % (i, i * i) for i in range(12)
+)
 # Threads that wait must not spin: there are more of them here than processors.
 ENV = dict(os.environ, OMP_WAIT_POLICY="passive")
 
@@ -43,6 +46,14 @@ class Report:
 
     def not_run(self, what):
         print("not run: %s: %s" % (self.name, what), flush=True)
+
+    def step(self, function, *args):
+        """A check that breaks off is a failure, and the others still run."""
+        try:
+            function(*args)
+        except Exception as e:
+            traceback.print_exc(file=sys.stdout)
+            self.check(False, "%s ran to its end" % function.__name__, repr(e))
 
     def end(self):
         print("%d passed, %d failed" % (self.passed, self.failed))
@@ -61,11 +72,11 @@ def assay(*args, stdin=b"", **kw):
     return run.returncode, run.stdout, run.stderr.decode(errors="replace")
 
 
-def error_line(run, *words):
+def error_line(run, *words, exit_code=1):
     """What is wrong with a refusal: exit 1, one line `assay: ` on stderr that holds the words."""
     code, _, err = run
     lines = [x for x in err.splitlines() if not x.startswith("quantize ")]  # progress
-    if code != 1:
+    if code != exit_code:
         return "exit code %d, %s" % (code, lines[-1:])
     if len(lines) != 1 or not lines[0].startswith("assay: ") or not err.endswith("\n"):
         return "expected one line `assay: ...`, found %r" % err[-300:]
@@ -184,7 +195,7 @@ def centred_cosine(a, b):
 # centred cosine of the logits on the first tokens of the calibration text. (The calibrated rungs
 # give up nearness of the weights for nearness of the answers.)
 ERROR = {"rotate": 0.011, "codebook": 0.006, "feedback": 0.02, "retarget": 0.05}
-COSINE = {"rotate": 0.965, "codebook": 0.98, "feedback": 0.985, "retarget": 0.985}
+COSINE = {"rotate": 0.965, "codebook": 0.978, "feedback": 0.992, "retarget": 0.997}
 
 
 def check_file(what, rung, config, stored, folder):
@@ -229,13 +240,14 @@ def check_file(what, rung, config, stored, folder):
         worst[i8] = max(worst[i8], ((values[n] - W) ** 2).sum() / (W**2).sum())
     check(
         worst[False] < ERROR[rung] and worst[True] < 1e-4,
-        what + ": read back, the weights are near: linears %.5f, I8 %.1e" % (worst[False], worst[True]),
+        what
+        + ": read back, the weights are near: linears %.5f, I8 %.1e" % (worst[False], worst[True]),
     )
     return values
 
 
 def check_logits(what, rung, config, dense, folder, values, work):
-    """The quantised folder's logits: near the dense ones and near those of the weights read back."""
+    """The logits: near the dense ones, and near float64 on the weights read back."""
     from dense import forward  # the float64 model of tests/dense.py
 
     vocab = config["vocab_size"]
@@ -275,7 +287,7 @@ def check_folder(name, config, stored, dense, work):
             text = ("--calib", calib) if rung in RUNGS[2:] else ()
             run = assay("quantize", dense, folder, "--rung", rung, "--jobs", jobs, *text)
             if run[0]:
-                check(False, what + ", %d threads" % jobs, run[2][-300:])
+                check(False, what + ", %d threads" % jobs, run[2].splitlines()[-1:])
                 return
             files.append(listing(folder))
         same = [f == files[0] for f in files]
@@ -292,7 +304,11 @@ def check_folder(name, config, stored, dense, work):
         if rung in ("rotate", "retarget"):
             check_same_bits(what, out[0], config["vocab_size"], work)
     order = [near.get(r, 0.0) for r in RUNGS]
-    check(order == sorted(order), name + ": each rung's logits are nearer than the one's before", order)
+    check(
+        order == sorted(order),
+        name + ": each rung's logits are nearer than the one's before",
+        order,
+    )
     check_same_bits(name + ", dense", dense, config["vocab_size"], work)
     all_files = [digest(os.path.join(work, "%s-%s-1/model.safetensors" % (name, r))) for r in RUNGS]
     check(len(set(all_files)) == len(RUNGS), name + ": no two rungs write the same file")
@@ -339,14 +355,31 @@ def check_sizes():
 def check_calibration(dense, work):
     out = os.path.join(work, "self")
     tiny = os.path.join(work, "tiny")
-    config, _ = small(tiny, "qwen3", 3, num_hidden_layers=1, max_position_embeddings=8, hidden_size=32,
-                      num_attention_heads=1, num_key_value_heads=1, intermediate_size=32)  # fmt: skip
-    runs = [assay("quantize", tiny, out + str(i), "--jobs", i, *a)[0]
-            for i, a in ((1, ("--calib", "self")), (2, ("--rung", "retarget")), (3, ("--rung", "codebook")),
-                         (4, ()))]  # fmt: skip
+    config, _ = small(
+        tiny,
+        "qwen3",
+        3,
+        num_hidden_layers=1,
+        max_position_embeddings=8,
+        hidden_size=32,
+        num_attention_heads=1,
+        num_key_value_heads=1,
+        intermediate_size=32,
+    )
+    runs = [
+        assay("quantize", tiny, out + str(i), "--jobs", i, *a)[0]
+        for i, a in (
+            (1, ("--calib", "self")),
+            (2, ("--rung", "retarget")),
+            (3, ("--rung", "codebook")),
+            (4, ()),
+        )
+    ]
     ok = not any(runs)
     files = [digest(out + "%d/model.safetensors" % i) if ok else i for i in (1, 2, 3, 4)]
-    check(ok and files[0] == files[1], "retarget is the rung with a text; self is its default", runs)
+    check(
+        ok and files[0] == files[1], "retarget is the rung with a text; self is its default", runs
+    )
     check(ok and files[2] == files[3], "codebook is the rung without a text", runs)
     check(files[0] != files[2], "and the two differ")
     texts = {
@@ -395,9 +428,12 @@ def check_refused(dense, quantised, work):
         wrong = error_line(assay("quantize", dense, to), to)
         check(not wrong, "output is refused: " + what, wrong)
     # Not a number anywhere: an answer would be made up.
-    for name, place in (("NaN", "model.layers.0.mlp.down_proj.weight"), ("inf", "model.norm.weight"),
-                        ("NaN", "model.embed_tokens.weight"),
-                        ("inf", "model.layers.0.self_attn.k_proj.weight")):  # fmt: skip
+    for name, place in (
+        ("NaN", "model.layers.0.mlp.down_proj.weight"),
+        ("inf", "model.norm.weight"),
+        ("NaN", "model.embed_tokens.weight"),
+        ("inf", "model.layers.0.self_attn.k_proj.weight"),
+    ):
         for rung in ("rotate", "codebook"):
             bad = os.path.join(work, "bad")
             shutil.rmtree(bad, ignore_errors=True)
@@ -411,7 +447,9 @@ def check_refused(dense, quantised, work):
             )
             wrong = error_line(assay("quantize", bad, bad + "-out", "--rung", rung), place)
             left = glob.glob(bad + "-out/model.safetensors*")
-            check(not wrong and not left, "%s in %s, %s: refused" % (name, place, rung), wrong or left)
+            check(
+                not wrong and not left, "%s in %s, %s: refused" % (name, place, rung), wrong or left
+            )
 
 
 # ---- full disk, kill, memory -------------------------------------------------------------------
@@ -430,7 +468,9 @@ def check_full_disk(dense, work):
     # Python ignores SIGXFSZ and lets children inherit that with restore_signals=False.
     for n, what in ((50_000, "the model"), (6_000, "the tokenizer"), (100, "the configuration")):
         out = os.path.join(work, "limit%d" % n)
-        run = assay("quantize", dense, out, "--rung", "rotate", preexec_fn=limit(n), restore_signals=False)
+        run = assay(
+            "quantize", dense, out, "--rung", "rotate", preexec_fn=limit(n), restore_signals=False
+        )
         nothing_left("a file size limit that %s passes" % what, run, out)
     disk = os.path.join(work, "disk")
     for size_k, what in ((48, "the model"), (12, "the tokenizer")):
@@ -472,7 +512,7 @@ def check_kill(dense, work):
 
 
 def check_memory(work, rung, hidden, inter, layers):
-    """Zeros in a file with holes. The bound is chapter 19's: two of the largest tensors as floats."""
+    """Zeros in a file with holes; the bound is two of the largest tensors as floats."""
     config = hf.qwen3(
         hidden_size=hidden,
         intermediate_size=inter,
@@ -513,7 +553,11 @@ def check_memory(work, rung, hidden, inter, layers):
     if p.returncode == 0:
         tensors, _, wrong = read_raw(os.path.join(out, "model.safetensors"))
     rows = [t[2] for n, t in tensors.items() if n.endswith(".row")]
-    check(not wrong and all(np.isfinite(r).all() for r in rows), rung + ": zeros give finite rows", wrong)
+    check(
+        not wrong and all(np.isfinite(r).all() for r in rows),
+        rung + ": zeros give finite rows",
+        wrong,
+    )
     shutil.rmtree(dense)
     shutil.rmtree(out, ignore_errors=True)
 
@@ -527,21 +571,24 @@ def main():
             f.write(CALIB)
         qwen, llama = os.path.join(work, "q"), os.path.join(work, "l")
         config, stored = small(qwen, "qwen3", 1, num_hidden_layers=2)
-        steps = [lambda: check_folder("qwen3", config, stored, qwen, work)]
-        odd = dict(hidden_size=40, intermediate_size=56, num_attention_heads=5, num_key_value_heads=1, head_dim=24)
+        odd = dict(
+            hidden_size=40,
+            intermediate_size=56,
+            num_attention_heads=5,
+            num_key_value_heads=1,
+            head_dim=24,
+        )
         lconfig, lstored = small(llama, "llama", 2, "BF16", 3, num_hidden_layers=1, **odd)
-        steps += [
-            lambda: check_folder("llama", lconfig, lstored, llama, work),
-            check_sizes,
-            lambda: check_calibration(qwen, work),
-            lambda: check_refused(qwen, os.path.join(work, "qwen3-rotate-1"), work),
-            lambda: check_full_disk(qwen, work),
-            lambda: check_kill(qwen, work),
-            lambda: check_memory(work, "codebook", 1024, 3072, 2),
-            lambda: check_memory(work, "rotate", 2560, 8704, 2),
-        ]
-        for step in steps:
-            step()
+        step = REPORT.step
+        step(check_folder, "qwen3", config, stored, qwen, work)
+        step(check_folder, "llama", lconfig, lstored, llama, work)
+        step(check_sizes)
+        step(check_calibration, qwen, work)
+        step(check_refused, qwen, os.path.join(work, "qwen3-rotate-1"), work)
+        step(check_full_disk, qwen, work)
+        step(check_kill, qwen, work)
+        step(check_memory, work, "codebook", 1024, 3072, 2)
+        step(check_memory, work, "rotate", 2560, 8704, 2)
     return REPORT.end()
 
 
