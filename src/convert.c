@@ -3,6 +3,7 @@
 #include "sample.h"
 #include <errno.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 // ---- texts
 
@@ -253,23 +254,46 @@ static int write_matrix(void *ctx, int slot, tq_owned *q, char err[ERR]) {
     return bad ? -1 : 0;
 }
 
-// Copies a small file of the folder when it is there.
+// Where to write until it is whole; a device or a pipe is written as it is.
+static void part_name(char part[4104], const char *path) {
+    struct stat s;
+    int regular = stat(path, &s) || S_ISREG(s.st_mode);
+    snprintf(part, 4104, "%s%s", path, regular ? ".part" : "");
+}
+
+FILE *convert_create(const char *path) {
+    char part[4104];
+    part_name(part, path);
+    return fopen(part, "wb");
+}
+
+int convert_commit(FILE *f, const char *path, char err[ERR]) {
+    char part[4104];
+    part_name(part, path);
+    int direct = strcmp(part, path) == 0; // nothing to rename
+    int bad = !f || ferror(f) || fflush(f) || (!direct && fsync(fileno(f))), why = errno;
+    if (f && fclose(f) && !bad) bad = 1, why = errno;
+    if (!bad && !direct && rename(part, path)) bad = 1, why = errno;
+    if (!bad) return 0;
+    if (!direct) remove(part);
+    return fail(err, "%.300s: %s", path, strerror(why));
+}
+
+// Copies a small file of the folder; one that is not there is taken out of the copy too.
 static int copy_file(const char *from, const char *to, const char *name, char err[ERR]) {
-    char a[4096], b[4096], part[4104];
+    char a[4096], b[4096];
+    int c;
     snprintf(a, sizeof a, "%s/%s", from, name);
     snprintf(b, sizeof b, "%s/%s", to, name);
-    snprintf(part, sizeof part, "%s.part", b);
-    FILE *in = fopen(a, "rb"), *out = in ? fopen(part, "wb") : NULL;
-    if (!in) return errno == ENOENT ? 0 : fail(err, "%.300s: %s", a, strerror(errno));
-    int bad = !out, c;
-    while (!bad && (c = getc(in)) != EOF) bad = putc(c, out) == EOF;
-    bad |= ferror(in) != 0;
-    if (out) bad |= fclose(out) != 0;
+    FILE *in = fopen(a, "rb");
+    if (!in && errno != ENOENT) return fail(err, "%.300s: %s", a, strerror(errno));
+    if (!in) return remove(b) && errno != ENOENT ? fail(err, "%.300s: %s", b, strerror(errno)) : 0;
+    FILE *out = convert_create(b);
+    while (out && (c = getc(in)) != EOF && putc(c, out) != EOF) continue;
+    int bad = ferror(in);
     fclose(in);
-    if (!bad && !rename(part, b)) return 0;
-    fail(err, "%.300s: %s", b, strerror(errno));
-    remove(part);
-    return -1;
+    int lost = convert_commit(out, b, err);
+    return bad ? fail(err, "%.300s: cannot be read", a) : lost;
 }
 
 int convert_write(const model *dense, const char *from, const char *to, tq_rung rung,

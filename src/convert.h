@@ -27,9 +27,13 @@ typedef int (*convert_emit)(void *ctx, int slot, tq_owned *q, char err[ERR]);
 int convert_quantize(const model *dense, tq_rung rung, const convert_texts *calib,
                      convert_emit emit, void *ctx, char err[ERR]);
 // The same into a folder: config.json and the tokenizer's files copied, model.safetensors
-// streamed. progress: called before each matrix, or NULL.
+// streamed. progress: called for each matrix that is made, or NULL.
 int convert_write(const model *dense, const char *from, const char *to, tq_rung rung,
                   const convert_texts *calib, void (*progress)(int done, int all, const char *name),
                   char err[ERR]);
 
+// A file that gets its name only when it is whole: written as PATH.part, then fsync and rename.
+// After an error, f being NULL too, nothing is left.
+FILE *convert_create(const char *path);
+int convert_commit(FILE *f, const char *path, char err[ERR]);
 #endif

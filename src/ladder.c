@@ -174,23 +174,6 @@ int ladder_run(ladder_row *rows, const model *dense, linear_fn linear, const con
 
 // ---- reports
 
-static int save(FILE *f, const char *path, char err[ERR]) {
-    char part[4096];
-    snprintf(part, sizeof part, "%s.part", path);
-    int bad = !f || ferror(f);
-    if (f) bad |= fclose(f) != 0;
-    if (!bad && !rename(part, path)) return 0;
-    int e = errno;
-    remove(part);
-    return fail(err, "%.300s: %s", path, strerror(e));
-}
-
-static FILE *part_file(const char *path) {
-    char part[4096];
-    snprintf(part, sizeof part, "%s.part", path);
-    return fopen(part, "w");
-}
-
 int ladder_save_json(const char *path, const ladder_row *rows, int n, char err[ERR]) {
     json_t *all = json_array();
     for (int i = 0; i < n; i++) {
@@ -202,16 +185,16 @@ int ladder_save_json(const char *path, const ladder_row *rows, int n, char err[E
                            "top1", r->top1, "bits", r->bits, "bytes", (json_int_t)r->bytes,
                            "positions", (json_int_t)r->positions));
     }
-    FILE *f = part_file(path);
+    FILE *f = convert_create(path);
     if (f) json_dumpf(all, f, JSON_INDENT(1));
     json_decref(all);
-    return save(f, path, err);
+    return convert_commit(f, path, err);
 }
 
 // A bar per rung: mean KL on a logarithmic axis from 1e-6 to 10.
 int ladder_save_svg(const char *path, const ladder_row *rows, int n, char err[ERR]) {
-    FILE *f = part_file(path);
-    if (!f) return save(f, path, err);
+    FILE *f = convert_create(path);
+    if (!f) return convert_commit(f, path, err);
     fprintf(f,
             "<svg xmlns='http://www.w3.org/2000/svg' width='760' height='%d' "
             "font-family='sans-serif' font-size='13'>\n<text x='10' y='20'>Mean KL divergence from "
@@ -230,5 +213,5 @@ int ladder_save_svg(const char *path, const ladder_row *rows, int n, char err[ER
                 50 + 26 * i, rows[i].name, 36 + 26 * i, w, 156 + w, 50 + 26 * i, rows[i].kl[0]);
     }
     fprintf(f, "</svg>\n");
-    return save(f, path, err);
+    return convert_commit(f, path, err);
 }

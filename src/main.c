@@ -10,6 +10,7 @@
 #include "verify.h"
 #include <errno.h>
 #include <omp.h>
+#include <signal.h>
 #include <unistd.h>
 
 // Every option of every command; a command names those that it takes.
@@ -89,14 +90,14 @@ static char *read_all(const char *path, size_t *n, char err[ERR]) {
     return NULL;
 }
 
-static int decode_ids(const tokenizer *t, const char *text, char err[ERR]) {
+static int decode_ids(const tokenizer *t, const char *text, size_t size, char err[ERR]) {
     char *out = must_alloc(token_room(t), 1), *end;
     token_stream s = {0};
     for (const char *p = text;; p = end) {
         long id = strtol(p, &end, 10);
         if (end == p) {
             p += strspn(p, " \t\r\n");
-            if (!*p) break;
+            if (p == text + size) break;
             free(out);
             return fail(err, "stdin: byte %zu: expected a token id", (size_t)(p - text));
         }
@@ -121,7 +122,7 @@ static int run_tokenize(const options *o, char err[ERR]) {
     char *text = t ? read_all("-", &n, err) : NULL;
     int bad = !text;
     if (!bad && o->decode)
-        bad = decode_ids(t, text, err);
+        bad = decode_ids(t, text, n, err);
     else if (!bad) {
         int64_t count = token_encode(t, text, n, 1, &ids, err);
         bad = count < 0;
@@ -190,6 +191,8 @@ static int run_quantize(const options *o, char err[ERR]) {
     int rung = o->rung ? -1 : o->calib ? RUNG_RETARGET : RUNG_CODEBOOK;
     for (int i = RUNG_ROTATE; i < RUNGS; i++)
         if (o->rung && !strcmp(o->rung, tq_rung_name[i])) rung = i;
+    if (o->calib && rung >= 0 && rung < RUNG_FEEDBACK)
+        return fail(err, "--calib: expected with the rungs feedback and retarget only"), 2;
     if (rung < 0)
         return fail(err, "--rung %s: expected rotate, codebook, feedback or retarget", o->rung), 2;
     if (open_dense(&m, o->args[0], err)) return -1;
@@ -262,13 +265,9 @@ static int run_logits(const options *o, char err[ERR]) {
         tape_build(&t, &m);
         ref_open(&r, &m, &t, backend(o), n, 1, n);
         bad = ref_step(&r, id, pos, seq, n, 0, err);
-        FILE *f = bad ? NULL : fopen(o->args[1], "wb");
-        if (!bad) {
-            bad = !f || fwrite(r.logits, sizeof(float), (size_t)(n * m.c.vocab), f) !=
-                            (size_t)(n * m.c.vocab);
-            if (f) bad |= fclose(f) != 0;
-            if (bad) fail(err, "%.300s: %s", o->args[1], strerror(errno));
-        }
+        FILE *f = bad ? NULL : convert_create(o->args[1]);
+        if (f) fwrite(r.logits, sizeof(float), (size_t)(n * m.c.vocab), f);
+        bad = bad || convert_commit(f, o->args[1], err);
         ref_close(&r);
         tape_free(&t);
     }
@@ -290,6 +289,8 @@ static int generate(const options *o, const model *m, const tokenizer *t, const 
     ref_run r;
     int64_t most = o->n < o->context - n ? o->n : o->context - n, made = 0;
     int32_t *pos = must_alloc((size_t)n * 2, sizeof *pos), *seq = pos + n, id = 0;
+    int64_t known =
+        token_count(t) < m->c.vocab ? token_count(t) : m->c.vocab; // rows may be padding
     char *out = must_alloc(token_room(t), 1);
     token_stream s = {0};
     sample_options so = {(float)o->temperature, (int)o->top_k, (float)o->top_p, (uint32_t)o->seed};
@@ -304,7 +305,7 @@ static int generate(const options *o, const model *m, const tokenizer *t, const 
     if (!bad) first = bench_now();
     for (; !bad && made < most; made++) {
         int32_t at = (int32_t)(n + made);
-        id = sample_token(r.logits, m->c.vocab, &so, 0, (uint32_t)at);
+        id = sample_token(r.logits, known, &so, 0, (uint32_t)at);
         if (is_end(m, id)) break;
         size_t k = token_decode(t, &s, id, 1, out, token_room(t));
         fwrite(out, 1, k, stdout);
@@ -387,17 +388,20 @@ static const command commands[] = {
      "DIR OUT [--rung rotate|codebook|feedback|retarget] [--calib FILE|self] [--jobs N]",
      "a dense model to TQ4; the last two need a calibration text (self: sampled from the model)", 2,
      " --rung --calib --jobs ", run_quantize},
-    {"logits", "MODEL --tokens 1,2,3 OUT [--backend ref|simd]",
+    {"logits", "MODEL --tokens 1,2,3 OUT [--backend ref|simd] [--jobs N]",
      "raw little-endian float32 [tokens, vocab] to OUT", 2, " --tokens --backend --jobs ",
      run_logits},
     {"generate",
-     "MODEL -p TEXT [-n N] [--chat] [--temp T --top-k K --top-p P --seed S] [--context N]",
+     "MODEL -p TEXT [-n N] [--chat] [--temp T --top-k K --top-p P --seed S] [--context N]\n"
+     "       [--backend ref|simd] [--jobs N]",
      "text to stdout as it comes, tokens/s to stderr", 1,
      " -p -n --chat --temp --top-k --top-p --seed --context --backend --jobs ", run_generate},
-    {"ladder", "DIR [--text FILE] [--calib FILE] [--json FILE] [--svg FILE]",
+    {"ladder",
+     "DIR [--text FILE] [--calib FILE] [--json FILE] [--svg FILE]\n"
+     "       [--backend ref|simd] [--jobs N]",
      "how close each rung's answers come to the dense model's", 1,
      " --text --calib --json --svg --backend --jobs ", run_ladder},
-    {"verify", "[--backend ref|simd] [--vectors DIR]", "every golden vector", 0,
+    {"verify", "[--backend ref|simd] [--vectors DIR] [--jobs N]", "every golden vector", 0,
      " --backend --vectors --jobs ", run_verify},
     {"bench", "[--shape qwen3-0.6b|1.7b|8b|14b] [--jobs N]",
      "decode speed with random weights against the memory's read bandwidth", 0, " --shape --jobs ",
@@ -405,6 +409,13 @@ static const command commands[] = {
     {"sizes", "", "exact bytes of each shape", 0, "", run_sizes},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
+
+// What was printed must have arrived.
+static int finish(void) {
+    if (!fflush(stdout) && !ferror(stdout)) return 0;
+    fprintf(stderr, "assay: stdout: %s\n", strerror(errno));
+    return 1;
+}
 
 static int usage(const command *c, const char *what, const char *which) {
     FILE *f = what ? stderr : stdout;
@@ -416,7 +427,7 @@ static int usage(const command *c, const char *what, const char *which) {
         for (int i = 0; i < COMMANDS; i++)
             fprintf(f, "  %-9s %s\n", commands[i].name, commands[i].about);
     }
-    return what ? 2 : 0;
+    return what ? 2 : finish();
 }
 
 typedef struct {
@@ -498,6 +509,7 @@ int main(int argc, char **argv) {
     char err[ERR] = "";
     const command *c = NULL;
     num_require_ieee();
+    signal(SIGXFSZ, SIG_IGN); // a file size limit is an error of write, not an end
     for (int i = 0; i < COMMANDS && argc > 1; i++)
         if (!strcmp(argv[1], commands[i].name)) c = &commands[i];
     if (!c) {
@@ -513,13 +525,9 @@ int main(int argc, char **argv) {
     int bad = parse(c, argc - 2, argv + 2, &o);
     if (bad) return bad;
     if (o.jobs) omp_set_num_threads((int)o.jobs);
-    if ((bad = c->run(&o, err))) {
-        fprintf(stderr, "assay: %s\n", err);
-        return bad == 2 ? 2 : 1;
-    }
-    if (fflush(stdout) || ferror(stdout)) {
-        fprintf(stderr, "assay: stdout: %s\n", strerror(errno));
-        return 1;
-    }
-    return 0;
+    bad = c->run(&o, err);
+    for (char *p = err; *p; p++)
+        if ((unsigned char)*p < 32 || *p == 127) *p = '?'; // names come from files of strangers
+    if (bad) fprintf(stderr, "assay: %s\n", err);
+    return bad ? (bad == 2 ? 2 : 1) : finish();
 }

@@ -48,15 +48,19 @@ static int get_refused(json_t *o, char err[ERR]) {
 
 // rope_theta and scaling; newer files keep both in rope_parameters.
 static int get_rope(model_config *c, json_t *o, char err[ERR]) {
-    json_t *p = json_object_get(o, "rope_parameters"),
-           *s = p ? p : json_object_get(o, "rope_scaling");
+    json_t *p = json_object_get(o, "rope_parameters"), *s = json_object_get(o, "rope_scaling");
+    if (p && !json_is_null(p)) s = p;
+    if (s && !json_is_null(s) && !json_is_object(s))
+        return fail(err, "config.json: rope_scaling: expected an object");
     json_t *at = json_object_get(p, "rope_theta") ? p : o;
     if (get_real(at, "rope_theta", 10000, &c->theta, err)) return -1;
     if (c->theta < 1) return fail(err, "config.json: rope_theta: expected 1 or more");
-    const char *kind = json_string_value(json_object_get(s, "rope_type"));
-    if (!kind) kind = json_string_value(json_object_get(s, "type"));
-    if (!kind && json_object_get(s, "factor")) kind = "(none)";
-    if (!kind || !strcmp(kind, "default")) return 0;
+    json_t *type = json_object_get(s, "rope_type");
+    if (!type) type = json_object_get(s, "type");
+    const char *kind = type ? json_string_value(type) : json_object_size(s) ? "(none)" : "default";
+    if (s == p && p && !type) kind = "default"; // rope_parameters may hold the base alone
+    if (kind && !strcmp(kind, "default")) return 0;
+    if (!kind) kind = "(not a string)";
     if (strcmp(kind, "llama3"))
         return fail(err, "config.json: rope_scaling: \"%.40s\": expected \"llama3\" or none", kind);
     if (get_real(s, "factor", 0, &c->rope_factor, err) ||
@@ -203,9 +207,11 @@ static const tensor *expect(model *m, const char *name, const char *part, tensor
         fail(err, "%s: %s: expected %s", full, tensor_type_name(t->type),
              dense ? "F32, F16 or BF16" : tensor_type_name(type));
     else if (t->dims != (cols < 0 ? 1 : 2) || t->dim[0] != rows || (cols >= 0 && t->dim[1] != cols))
-        fail(err, "%s: %d dimensions [%lld, %lld]: expected [%lld, %lld]", full, t->dims,
-             (long long)(t->dims > 0 ? t->dim[0] : 0), (long long)(t->dims > 1 ? t->dim[1] : 0),
-             (long long)rows, (long long)cols);
+        fail(err,
+             cols < 0 ? "%s: %d dimensions, %lld x %lld: expected [%lld]"
+                      : "%s: %d dimensions, %lld x %lld: expected [%lld, %lld]",
+             full, t->dims, (long long)(t->dims > 0 ? t->dim[0] : 1),
+             (long long)(t->dims > 1 ? t->dim[1] : 1), (long long)rows, (long long)cols);
     else
         return t;
     return NULL;
@@ -331,14 +337,13 @@ static float make_dense(uint32_t w, float unit) {
     return (float)((int32_t)(w >> 8) - (1 << 23)) * 0x1p-23f * unit;
 }
 
-static float power_of_two(int k) { return num_float((uint32_t)(127 + k) << 23); }
-
 // gain: log2 of the sum's growth, so that outputs are near 1 (chapter 6).
 static void random_matrix(model *m, tq_matrix *w, tq_kind kind, uint32_t seed, uint32_t id,
                           int sum) {
     if (kind == KIND_F32) {
         int k = sum ? log2_floor(w->cols) / 2 : 0;
-        w->dense = random_floats(m, seed, id, 0, w->rows * w->cols, make_dense, power_of_two(-k));
+        w->dense =
+            random_floats(m, seed, id, 0, w->rows * w->cols, make_dense, num_power_of_two(-k));
         return;
     }
     int k = 12 + log2_floor((sum ? w->pad : 1) * w->group) / 2;
@@ -346,7 +351,7 @@ static void random_matrix(model *m, tq_matrix *w, tq_kind kind, uint32_t seed, u
     w->codes = kind == KIND_TQ4 ? random_bytes(m, seed, id, 0, n / 2)
                                 : (uint8_t *)random_int8(m, seed, id, 0, n, 0);
     w->scale = random_int8(m, seed, id, 1, n / BLOCK, 1);
-    w->row = random_floats(m, seed, id, 3, w->rows, make_row, power_of_two(-k));
+    w->row = random_floats(m, seed, id, 3, w->rows, make_row, num_power_of_two(-k));
     if (kind == KIND_I8) return;
     int8_t *c = random_int8(m, seed, id, 2, LEVELS, 0);
     c[LEVELS - 1] = 127;

@@ -74,6 +74,7 @@ static float *cache(const ref_run *r, float *base, int layer, int64_t seq, int64
 }
 
 static int not_finite(const tape_phase *p, char err[ERR]) {
+    if (p->layer < 0) return fail(err, "phase %s: a value is not finite", tape_op_name[p->op]);
     return fail(err, "layer %d, phase %s: a value is not finite", p->layer, tape_op_name[p->op]);
 }
 

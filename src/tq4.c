@@ -75,11 +75,6 @@ static void smallest_sigma(float a, int *m, int *e) {
     *m = up < 128 ? 128 : (int)up;
 }
 
-// 2^e, e in -149 .. 127; below -126 it is subnormal. Here e is -130 .. 114.
-static float power_of_two(int e) {
-    return num_float(e < -126 ? 1u << (e + 149) : (uint32_t)(e + 127) << 23);
-}
-
 // One row: xh [pad] rotated, q [pad], mult and e [pad/group]; *top: E. -1: not finite. The bits of
 // floats that are not negative have the order of their values.
 static int quantize_row(const float *xh, int64_t pad, int group, int8_t *q, int32_t *mult, int *e,
@@ -102,7 +97,7 @@ static int quantize_row(const float *xh, int64_t pad, int group, int8_t *q, int3
         const float *x = xh + g * group;
         int zero = mult[g] == 0;
         if (e[g] < *top - 16) e[g] = *top - 16, mult[g] = 128;
-        float sigma = num_mul((float)mult[g], power_of_two(e[g])); // exact
+        float sigma = num_mul((float)mult[g], num_power_of_two(e[g])); // exact
         for (int i = 0; i < group; i++) q[g * group + i] = (int8_t)num_rint(num_div(x[i], sigma));
         if (zero) memset(q + g * group, 0, (size_t)group);
         mult[g] = mult[g] << (e[g] - *top + 16);
@@ -174,10 +169,6 @@ int64_t tq_dot(const tq_matrix *m, int64_t r, const tq_acts *a, int64_t t) {
         y += (int64_t)mult[g] * sum;
     }
     return y;
-}
-
-float tq_finish(int64_t y, float row, int e) {
-    return num_mul(num_mul((float)y, row), power_of_two(e - 16));
 }
 
 // |scale * level| <= 2^14 and 128 of them: all integers here are exact in a float.

@@ -9,6 +9,7 @@
 #ifndef TQ4_H
 #define TQ4_H
 #include "assay.h"
+#include "num.h"
 #include "tensor.h"
 
 typedef enum { KIND_F32, KIND_I8, KIND_TQ4 } tq_kind; // F32: dense, in the type of its file
@@ -72,7 +73,9 @@ void tq_acts_free(tq_acts *a);
 // Y of row r for token t: the exact integer of the linear layer. |Y| < 2^61.
 int64_t tq_dot(const tq_matrix *m, int64_t r, const tq_acts *a, int64_t t);
 // y = float(Y) * row * 2^(E - 16), the one place where a linear layer rounds.
-float tq_finish(int64_t y, float row, int e);
+static inline float tq_finish(int64_t y, float row, int e) {
+    return num_mul(num_mul((float)y, row), num_power_of_two(e - 16)); // e - 16 >= -130
+}
 void tq_embed(const tq_matrix *m, int64_t r, float *x); // row r of an embedding, x [cols]
 
 // What a calibration text says about a matrix, as sums over its tokens. x: the rotated input of

@@ -32,8 +32,6 @@ static const char *item(const char *words, const char *name) {
 
 static int64_t integer(const vector *v, const char *name) { return atoll(item(v->in, name)); }
 
-static float power_of_two(int k) { return num_float((uint32_t)(127 + k) << 23); } // |k| < 127
-
 static float centred(uint32_t w) { return (float)((int32_t)(w >> 8) - (1 << 23)); } // +-2^23
 
 static uint32_t *stream(vector *v, uint32_t seed, uint32_t id, uint32_t which, int64_t words) {
@@ -55,11 +53,11 @@ static float *floats(vector *v, const char *name, int64_t n) {
         for (int64_t i = 0; i < n; i += a) y[i] = num_float(b);
     } else if (sscanf(s, "unit:%u,%u,%u,%d", &a, &b, &c, &k) == 4) {
         uint32_t *w = stream(v, a, b, c, n);
-        for (int64_t i = 0; i < n; i++) y[i] = centred(w[i]) * power_of_two(k - 23);
+        for (int64_t i = 0; i < n; i++) y[i] = centred(w[i]) * num_power_of_two(k - 23);
     } else if (sscanf(s, "model:%u,%u,%d", &a, &b, &k) == 3) {
         uint32_t *w = stream(v, a, b, 3, n);
         for (int64_t i = 0; i < n; i++)
-            y[i] = (1 + (float)(w[i] >> 9) * 0x1p-23f) * power_of_two(-k);
+            y[i] = (1 + (float)(w[i] >> 9) * 0x1p-23f) * num_power_of_two(-k);
     } else {
         for (int64_t i = 0; i < n; i++) { // f:HEX,HEX..
             if (*s != 'f' || *end != (i ? ',' : ':')) return NULL;
@@ -134,7 +132,7 @@ static int run_dot(vector *v) {
     for (unsigned i = 0; i < 2 * n; i++) {
         uint32_t w = (i % n + 1) * 2654435761u + seed[i / n] * 40503u;
         w = (w ^ w >> 15) * 2246822519u;
-        x[i / n][i % n] = centred(w) * power_of_two((int)(w & 7) - 27);
+        x[i / n][i % n] = centred(w) * num_power_of_two((int)(w & 7) - 27);
     }
     float y = (v->op[0] == 'l' ? num_lane_dot : num_seq_dot)(x[0], x[1], n);
     return fprintf(v->out, "%08x", num_bits(y));

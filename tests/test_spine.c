@@ -514,7 +514,8 @@ static void not_finite(void) {
             tape_build(&t, &m);
             ref_open(&r, &m, &t, simd_linear, 2, 1, 2);
             int bad = ref_step(&r, token, pos, seq, 2, 0, err);
-            snprintf(at_layer, sizeof at_layer, "layer %d,", where == 0 || where == 6 ? -1 : 1);
+            snprintf(at_layer, sizeof at_layer, "%s",
+                     where == 0 || where == 6 ? "phase" : "layer 1,");
             check(bad == -1 && strstr(err, at_layer) && strstr(err, want[where]),
                   "%s: not finite in %s: %s", kind ? "dense" : "TQ4", want[where], err);
             ref_close(&r);
