@@ -1,3 +1,4 @@
+// bench.c - sizes and speed.
 #include "bench.h"
 #include "simd.h"
 #include <omp.h>

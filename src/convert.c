@@ -1,3 +1,4 @@
+// convert.c - texts, calibration and the folder that is written.
 #include "convert.h"
 #include "num.h"
 #include "sample.h"
@@ -101,7 +102,8 @@ static int convert_slot(convert *c, int slot, const tq_calib *cal) {
     tq_kind kind = slot < SLOT_LAYERS || c->rung == RUNGS ? KIND_I8 : KIND_TQ4;
     model *dense = (model *)(uintptr_t)c->dense; // model_matrix serves readers and writers
     if (tq_fit(&q, model_matrix(dense, slot), kind, c->rung, cal))
-        return fail(c->err, "%s: a weight is not finite", model_slot_at(&dense->c, slot).name);
+        return fail(c->err, "%s: a weight is not finite or above 2^48",
+                    model_slot_at(&dense->c, slot).name);
     *model_matrix(&c->m, slot) = q.m;
     const tensor *t = tensor_find(&dense->files, model_slot_at(&dense->c, slot).name);
     if (t) tensor_release(t); // no more than the matrix at hand stays in memory
@@ -109,18 +111,20 @@ static int convert_slot(convert *c, int slot, const tq_calib *cal) {
 }
 
 // The dense model's tap: keeps what the quantised one will be compared with.
-static int keep_dense(void *ctx, const tape_phase *p, const float *x, int64_t rows, int64_t cols) {
+static int keep_dense(void *ctx, const tape_phase *p, const float *x, int64_t rows, int64_t cols,
+                      char err[ERR]) {
     convert *c = ctx;
-    (void)p, (void)cols;
+    (void)p, (void)cols, (void)err;
     c->input = x;
     memcpy(c->stream, c->dense_run.x, (size_t)(rows * c->m.c.hidden) * sizeof *c->stream);
     return 0;
 }
 
 // The quantised model's tap: quantises the linears of the phase that is about to use them.
-static int convert_phase(void *ctx, const tape_phase *p, const float *x, int64_t rows,
-                         int64_t cols) {
+static int convert_phase(void *ctx, const tape_phase *p, const float *x, int64_t rows, int64_t cols,
+                         char err[ERR]) {
     convert *c = ctx;
+    must(err == c->err);
     if (p->op == OP_HEAD) return 0;
     const tq_matrix *w = p->w[0];
     int64_t pad = tq_pad(cols), hidden = c->m.c.hidden;
@@ -301,7 +305,7 @@ int convert_write(const model *dense, const char *from, const char *to, tq_rung 
                   char err[ERR]) {
     static const char *const side[] = {"config.json", "tokenizer.json", "tokenizer_config.json",
                                        "generation_config.json"};
-    static const char *const meta[][2] = {{"format", "assay-tq4"}, {"version", "1"}};
+    static const char *const meta[][2] = {{"format", TQ4_FORMAT}, {"version", TQ4_VERSION}};
     int slots = model_slots(&dense->c), n = 0, bad = 0;
     struct stat a, b;
     if (mkdir(to, 0777) && errno != EEXIST) return fail(err, "%.300s: %s", to, strerror(errno));

@@ -19,8 +19,8 @@ void convert_cut(convert_texts *t, const int32_t *ids, int64_t n, int64_t len);
 int convert_step(ref_run *r, const convert_texts *t, int64_t first, int64_t count, char err[ERR]);
 
 // Quantises the dense model by a rung: embedding and head I8, linears TQ4 (RUNGS: I8 everywhere,
-// the 8-bit row of the ladder). calib: the text on which the rungs from RUNG_FEEDBACK on compare the
-// two models while the quantised one grows. Each matrix is handed to emit in the order of its slot
+// the 8-bit row of the ladder). calib: the text on which the rungs from RUNG_FEEDBACK on compare
+// the two models while the quantised one grows. Each matrix is handed to emit in the order of its slot
 // and becomes emit's; with a calib it must live until the call ends, since the rest of the text's
 // forward pass reads it. -1: emit failed, or a value was not finite.
 typedef int (*convert_emit)(void *ctx, int slot, tq_owned *q, char err[ERR]);

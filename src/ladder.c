@@ -1,3 +1,4 @@
+// ladder.c - measures quantised models against dense ones.
 #include "ladder.h"
 #include "num.h"
 #include <errno.h>
@@ -10,7 +11,7 @@ static int by_value(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-// mean, percentile p (nearest rank) and smallest of v [n]; sorts v.
+// mean, the value below which a share p of v lies, and smallest of v [n]; sorts v.
 static void summarise(double *v, int64_t n, double p, double *mean, double *at, double *smallest) {
     *mean = 0;
     for (int64_t i = 0; i < n; i++) *mean += v[i] / (double)n;

@@ -41,14 +41,20 @@ static int run_inspect(const options *o, char err[ERR]) {
     if (tensor_open(&s, o->args[0], err)) return -1;
     for (int i = 0; i < s.n; i++) {
         const tensor *t = &s.t[i];
-        printf("%-56s %-5s [", t->name, tensor_type_name(t->type));
+        for (const char *p = t->name; *p; p++)
+            putchar((unsigned char)*p < 32 || *p == 127 ? '?' : *p);
+        printf("%*s %-5s [", (int)(strlen(t->name) < 56 ? 56 - strlen(t->name) : 0), "",
+               tensor_type_name(t->type));
         for (int d = 0; d < t->dims; d++) printf("%s%lld", d ? ", " : "", (long long)t->dim[d]);
         printf("] %lld bytes\n", (long long)t->bytes);
         bytes += t->bytes;
     }
     const char *format = tensor_meta(&s, "format");
+    int known = format && (!strcmp(format, "pt") || !strcmp(format, TQ4_FORMAT));
     printf("%d tensors, %lld bytes, %d files, format %s\n", s.n, (long long)bytes, s.files,
-           format ? format : "not stated");
+           known    ? format
+           : format ? "unknown"
+                    : "not stated");
     tensor_close(&s);
     char config[4096];
     model m;
@@ -180,7 +186,10 @@ static int get_texts(convert_texts *t, const model *m, const char *dir, const ch
 // A model that is still dense everywhere.
 static int open_dense(model *m, const char *dir, char err[ERR]) {
     if (model_open(m, dir, err)) return -1;
-    if (m->embed.kind == KIND_F32 && m->layer[0].w[0].kind == KIND_F32) return 0;
+    int dense = 1;
+    for (int i = 0; i < model_slots(&m->c); i++)
+        if (model_matrix(m, i) && model_matrix(m, i)->kind != KIND_F32) dense = 0;
+    if (dense) return 0;
     model_close(m);
     return fail(err, "%.300s: already quantised: expected a dense model", dir);
 }
@@ -401,8 +410,9 @@ static const command commands[] = {
      "       [--backend ref|simd] [--jobs N]",
      "how close each rung's answers come to the dense model's", 1,
      " --text --calib --json --svg --backend --jobs ", run_ladder},
-    {"verify", "[--backend ref|simd] [--vectors DIR] [--jobs N]", "every golden vector", 0,
-     " --backend --vectors --jobs ", run_verify},
+    {"verify", "[--backend ref|simd] [--vectors DIR] [--jobs N]",
+     "the golden vectors of the arithmetic and of whole models", 0, " --backend --vectors --jobs ",
+     run_verify},
     {"bench", "[--shape qwen3-0.6b|1.7b|8b|14b] [--jobs N]",
      "decode speed with random weights against the memory's read bandwidth", 0, " --shape --jobs ",
      run_bench},

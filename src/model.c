@@ -1,3 +1,4 @@
+// model.c - reads a folder, or makes a random model.
 #include "model.h"
 #include "num.h"
 #include "rng.h"
@@ -191,7 +192,7 @@ static void *own(model *m, int64_t n, size_t size) {
 static void prepare(model *m, const model_config *c) {
     *m = (model){.c = *c};
     m->layer = must_alloc((size_t)c->layers, sizeof *m->layer);
-    m->owned = must_alloc((size_t)model_slots(c) * 5, sizeof *m->owned);
+    m->owned = must_alloc((size_t)model_slots(c) * 4, sizeof *m->owned);
 }
 
 // A tensor that must have this type and shape (cols < 0: one dimension).
@@ -249,6 +250,12 @@ int model_open(model *m, const char *dir, char err[ERR]) {
     if (tensor_open(&m->files, dir, err)) {
         model_close(m);
         return -1;
+    }
+    const char *format = tensor_meta(&m->files, "format");
+    const char *version = tensor_meta(&m->files, "version");
+    if (format && !strcmp(format, TQ4_FORMAT) && (!version || strcmp(version, TQ4_VERSION))) {
+        model_close(m);
+        return fail(err, "%.300s: format %s: expected version " TQ4_VERSION, dir, TQ4_FORMAT);
     }
     for (int i = 0; i < model_slots(&c); i++) {
         model_slot s = model_slot_at(&c, i);
@@ -325,9 +332,12 @@ static int8_t *random_int8(model *m, uint32_t seed, uint32_t id, uint32_t stream
 
 static float *random_floats(model *m, uint32_t seed, uint32_t id, uint32_t stream, int64_t n,
                             float (*make)(uint32_t word, float unit), float unit) {
-    const uint32_t *w = random_bytes(m, seed, id, stream, 4 * n);
-    float *f = own(m, n, sizeof *f);
-    for (int64_t i = 0; i < n; i++) f[i] = make(w[i], unit);
+    float *f = random_bytes(m, seed, id, stream, 4 * n);
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t w;
+        memcpy(&w, &f[i], sizeof w);
+        f[i] = make(w, unit);
+    }
     return f;
 }
 
@@ -337,7 +347,7 @@ static float make_dense(uint32_t w, float unit) {
     return (float)((int32_t)(w >> 8) - (1 << 23)) * 0x1p-23f * unit;
 }
 
-// gain: log2 of the sum's growth, so that outputs are near 1 (chapter 6).
+// sum: 1 when outputs are sums over the columns, 0 for an embedding; the scale brings them near 1.
 static void random_matrix(model *m, tq_matrix *w, tq_kind kind, uint32_t seed, uint32_t id,
                           int sum) {
     if (kind == KIND_F32) {
@@ -386,13 +396,12 @@ const model_config *model_shape(const char *name) {
     } shape[] = {
         {"qwen3-0.6b",
          {1024, 3072, 28, 16, 8, 128, 151936, 40960, 1e-6f, 1e6, .qk_norm = 1, .tied = 1}},
-        {"1.7b", {2048, 6144, 28, 16, 8, 128, 151936, 40960, 1e-6f, 1e6, .qk_norm = 1, .tied = 1}},
-        {"8b", {4096, 12288, 36, 32, 8, 128, 151936, 40960, 1e-6f, 1e6, .qk_norm = 1}},
-        {"14b", {5120, 17408, 40, 40, 8, 128, 151936, 40960, 1e-6f, 1e6, .qk_norm = 1}},
+        {"qwen3-1.7b",
+         {2048, 6144, 28, 16, 8, 128, 151936, 40960, 1e-6f, 1e6, .qk_norm = 1, .tied = 1}},
+        {"qwen3-8b", {4096, 12288, 36, 32, 8, 128, 151936, 40960, 1e-6f, 1e6, .qk_norm = 1}},
+        {"qwen3-14b", {5120, 17408, 40, 40, 8, 128, 151936, 40960, 1e-6f, 1e6, .qk_norm = 1}},
     };
     for (size_t i = 0; i < sizeof shape / sizeof *shape; i++)
-        if (!strcmp(name, shape[i].name) || !strcmp(name, shape[i].name + (i ? 0 : 6)) ||
-            (!strncmp(name, "qwen3-", 6) && !strcmp(name + 6, shape[i].name)))
-            return &shape[i].c;
+        if (!strcmp(name, shape[i].name) || !strcmp(name, shape[i].name + 6)) return &shape[i].c;
     return NULL;
 }

@@ -32,15 +32,15 @@ NUM static inline float num_fma(float a, float b, float c) { return __builtin_fm
 NUM static inline float num_sqrt(float a) { return __builtin_sqrtf(a); }
 NUM static inline float num_rint(float a) { return __builtin_rintf(a); } // half to even
 
-// The next four give a NaN for a NaN. Its bits differ between machines: raise an error, never keep
-// it. The errors are the largest over all 2^32 arguments.
-
-// e^x, error below 0.91 ulp: +0 below -103.98, gradual underflow, +inf from 88.73 on.
 // 2^k, k in -149 .. 127; below -126 it is subnormal.
 NUM static inline float num_power_of_two(int k) {
     return num_float(k < -126 ? 1u << (k + 149) : (uint32_t)(k + 127) << 23);
 }
 
+// The next four give a NaN for a NaN. Its bits differ between machines: raise an error, never keep
+// it. The errors are the largest over all 2^32 arguments.
+
+// e^x, error below 0.91 ulp: +0 below -103.98, gradual underflow, +inf from 88.73 on.
 NUM static inline float num_exp(float x) {
     if (x != x) return x;
     x = x > 89.0f ? 89.0f : x < -104.0f ? -104.0f : x;

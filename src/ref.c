@@ -1,3 +1,4 @@
+// ref.c - the plain interpreter, phase by phase.
 #include "ref.h"
 #include "num.h"
 
@@ -82,7 +83,7 @@ static int not_finite(const tape_phase *p, char err[ERR]) {
 static int linears(ref_run *r, const tape_phase *p, const float *x, int64_t rows, float *const y[],
                    char err[ERR]) {
     int64_t cols = p->w[0]->cols;
-    if (r->tap && r->tap(r->tap_ctx, p, x, rows, cols)) return fail(err, "stopped by the tap");
+    if (r->tap && r->tap(r->tap_ctx, p, x, rows, cols, err)) return -1;
     for (int i = 0; i < p->linears; i++) {
         const tq_matrix *w = p->w[i], *before = i ? p->w[i - 1] : NULL;
         int same = before && before->kind != KIND_F32 && before->rotate == w->rotate;

@@ -29,7 +29,8 @@ typedef struct ref_run {
     float *cos, *sin;                 // [context, head_dim/2]
     tq_acts acts;
     // Called with the input [rows, cols] of a phase's linears before they are applied, or NULL.
-    int (*tap)(void *ctx, const tape_phase *p, const float *x, int64_t rows, int64_t cols);
+    int (*tap)(void *ctx, const tape_phase *p, const float *x, int64_t rows, int64_t cols,
+               char err[ERR]);
     void *tap_ctx;
 } ref_run;
 

@@ -1,3 +1,4 @@
+// sample.c - weights, cuts and the draw.
 #include "sample.h"
 #include "num.h"
 #include "rng.h"

@@ -1,3 +1,4 @@
+// simd.c - linear layers in AVX2 and AVX-512 VNNI.
 #include "simd.h"
 #include "num.h"
 
@@ -92,9 +93,9 @@ VNNI static inline void scales128(__m512i s[2], const int8_t *scale, int i8) {
     if (i8) s[1] = _mm512_cvtepi8_epi32(_mm_shuffle_epi8(x, high));
 }
 
-// Row r for T tokens, T and i8 known to the compiler. A step is a group of 128 columns: two vectors
-// of weights + 128. TQ4: lane k of the first holds columns 8k, 8k + 2, 8k + 4, 8k + 6, of the second
-// the odd ones between; both meet in one sum. I8: lane k of each holds four neighbours.
+// Row r for T tokens, T and i8 known to the compiler. A step is a group of 128 columns: two
+// vectors of weights + 128. TQ4: lane k of the first holds columns 8k, 8k + 2, 8k + 4, 8k + 6, of
+// the second the odd ones between; both meet in one sum. I8: lane k of each holds four neighbours.
 VNNI static inline void row_vnni(const tq_matrix *m, int64_t r, const laid *l, const int32_t *mult,
                                  int T, int i8, int64_t *y) {
     int64_t pad = m->pad, groups = pad / 128;

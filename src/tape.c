@@ -1,3 +1,4 @@
+// tape.c - the list of phases of a model.
 #include "tape.h"
 
 const char *const tape_op_name[OPS] = {"EMBED", "QKV", "ATTEND", "OUT", "GATEUP", "DOWN", "HEAD"};

@@ -1,3 +1,4 @@
+// tq4.c - the format of chapter 5: shapes, rotation, exact linear layers, and fitting.
 #include "tq4.h"
 #include "num.h"
 
@@ -381,7 +382,7 @@ static void retarget(const factor *x, const tq_calib *cal, int64_t r, float *u) 
     free(c);
 }
 
-enum { TRIES = 256 }; // candidate scales -127 .. 127 without 0, and two of weight zero
+enum { TRIES = 256 }; // candidate scales -127 .. 127 without 0, and 127 twice more
 
 // One block of a row under error feedback: every scale is tried; within a try the 16 codes are
 // chosen in order, each for its value plus the fed-back errors of those before it. base [16]: the
@@ -480,7 +481,7 @@ int tq_fit(tq_owned *q, const tq_matrix *w, tq_kind kind, tq_rung rung, const tq
     q->m.rotate = kind == KIND_I8 || rung >= RUNG_ROTATE;
     for (int k = 0; k < LEVELS; k++) q->codebook[k] = (int8_t)(k ? unit * (k - 8) : -127);
     float all = largest_of_all(w, &q->m);
-    if (num_bits(all) == 0x7f800000) {
+    if (!(all < 0x1p48f)) { // squares of sums of them must stay finite
         tq_free(q);
         return -1;
     }

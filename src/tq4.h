@@ -12,6 +12,9 @@
 #include "num.h"
 #include "tensor.h"
 
+#define TQ4_FORMAT "assay-tq4" // in the metadata of a file, with the version
+#define TQ4_VERSION "1"
+
 typedef enum { KIND_F32, KIND_I8, KIND_TQ4 } tq_kind; // F32: dense, in the type of its file
 
 typedef struct {
@@ -87,8 +90,9 @@ typedef struct {
     const double *rest;  // [rows, pad] sum of s x^T, or NULL: s is zero
 } tq_calib;
 
-// Quantises the dense matrix w into q by a rung. cal: from RUNG_FEEDBACK on, else NULL. Equal bits for
-// any number of threads. -1, and nothing to free: a weight is not finite. Kind I8 has 8-bit codes, scales from the largest magnitude, rotated.
+// Quantises the dense matrix w into q by a rung. cal: from RUNG_FEEDBACK on, else NULL. Equal bits
+// for any number of threads. Kind I8 has 8-bit codes, scales from the largest magnitude, rotated.
+// -1, and nothing to free: a weight is not finite, or 2^48 and more.
 int tq_fit(tq_owned *q, const tq_matrix *w, tq_kind kind, tq_rung rung, const tq_calib *cal);
 void tq_free(tq_owned *q);
 #endif

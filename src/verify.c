@@ -1,3 +1,4 @@
+// verify.c - reads golden vectors and runs them.
 #include "verify.h"
 #include "num.h"
 #include "rng.h"
@@ -30,7 +31,10 @@ static const char *item(const char *words, const char *name) {
     return "";
 }
 
-static int64_t integer(const vector *v, const char *name) { return atoll(item(v->in, name)); }
+static int64_t integer(const vector *v, const char *name) { // bounded, so that products are
+    int64_t x = atoll(item(v->in, name));
+    return x < 0 ? 0 : x > 1 << 30 ? 1 << 30 : x;
+}
 
 static float centred(uint32_t w) { return (float)((int32_t)(w >> 8) - (1 << 23)); } // +-2^23
 
@@ -51,10 +55,10 @@ static float *floats(vector *v, const char *name, int64_t n) {
         for (int64_t i = 0; i < n; i++) y[i] = num_float(a);
     } else if (sscanf(s, "imp:%u,%x", &a, &b) == 2 && a) {
         for (int64_t i = 0; i < n; i += a) y[i] = num_float(b);
-    } else if (sscanf(s, "unit:%u,%u,%u,%d", &a, &b, &c, &k) == 4) {
+    } else if (sscanf(s, "unit:%u,%u,%u,%d", &a, &b, &c, &k) == 4 && k >= -126 && k <= 127) {
         uint32_t *w = stream(v, a, b, c, n);
         for (int64_t i = 0; i < n; i++) y[i] = centred(w[i]) * num_power_of_two(k - 23);
-    } else if (sscanf(s, "model:%u,%u,%d", &a, &b, &k) == 3) {
+    } else if (sscanf(s, "model:%u,%u,%d", &a, &b, &k) == 3 && k >= -127 && k <= 126) {
         uint32_t *w = stream(v, a, b, 3, n);
         for (int64_t i = 0; i < n; i++)
             y[i] = (1 + (float)(w[i] >> 9) * 0x1p-23f) * num_power_of_two(-k);

@@ -18,7 +18,7 @@ sh tests/mirror.sh | awk '
     printf '| vectors | cases | SHA-256 |\n|---|---:|---|\n'
     for f in vectors/*.txt; do
         [ -e "$f" ] || continue
-        echo "| $f | $(grep -vc '^#' "$f") | \`$(sha256sum "$f" | cut -d ' ' -f 1)\` |"
+        echo "| $f | $(grep -Evc '^(#|phase )' "$f") | \`$(sha256sum "$f" | cut -d ' ' -f 1)\` |"
     done
 } >$out/vectors
 
@@ -27,6 +27,7 @@ awk -F '[ ]*[|][ ]*' '
     /^#/ || NF < 3 { next }
     $2 ~ /\.g$/ { tool = "Gappa, `" $2 "`" }
     $2 ~ /\.v$/ { tool = "Coq, `" $2 "`" }
+    $2 ~ /\.c$/ { tool = "all small cases, `" $2 "`" }
     $2 == "none" { tool = "-" }
     { print "| " $1 " | " tool " | " $3 " |" }' proofs/claims.txt >$out/proofs
 
