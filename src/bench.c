@@ -26,8 +26,7 @@ void bench_sizes(void) {
                 norms += 4 * at.cols;
             else {
                 tq_shape(&m, s < SLOT_LAYERS ? KIND_I8 : KIND_TQ4, at.rows, at.cols);
-                tq_bytes(&m, b);
-                *(s < SLOT_LAYERS ? &i8 : &tq4) += b[0] + b[1] + b[2] + b[3];
+                *(s < SLOT_LAYERS ? &i8 : &tq4) += tq_bytes(&m, b);
                 if (s >= SLOT_LAYERS) dense += 2 * at.rows * at.cols;
             }
         }
@@ -60,9 +59,7 @@ static int64_t bytes_per_token(model *m) {
     int64_t sum = 0, b[4];
     for (int s = 0; s < model_slots(&m->c); s++) {
         const tq_matrix *w = s == SLOT_EMBED ? NULL : model_matrix(m, s);
-        if (!w) continue;
-        tq_bytes(w, b);
-        sum += b[0] + b[1] + b[2] + b[3];
+        if (w) sum += tq_bytes(w, b);
     }
     return sum;
 }
@@ -70,12 +67,10 @@ static int64_t bytes_per_token(model *m) {
 // Decodes `steps` tokens one by one; seconds per token, the median.
 static int time_decode(double *seconds, const model *m, linear_fn linear, int steps,
                        char err[ERR]) {
-    tape t;
     ref_run r;
     double s[64] = {0};
     int bad = 0, kept = 0;
-    tape_build(&t, m);
-    ref_open(&r, m, &t, linear, 1, 1, steps + 1);
+    ref_open(&r, m, linear, 1, 1, steps + 1);
     for (int32_t i = 0; i <= steps && !bad; i++) {
         double start = bench_now();
         bad = ref_step(&r, &(int32_t){i % 50}, &i, &(int32_t){0}, 1, 0, err);
@@ -88,7 +83,6 @@ static int time_decode(double *seconds, const model *m, linear_fn linear, int st
         }
     *seconds = s[kept / 2];
     ref_close(&r);
-    tape_free(&t);
     return bad;
 }
 

@@ -10,13 +10,11 @@
 
 int convert_sample(convert_texts *t, const model *m, int64_t seqs, int64_t len, int32_t first,
                    uint32_t seed, char err[ERR]) {
-    tape tp;
     ref_run r;
     int bad = 0;
     int32_t *now = must_alloc((size_t)seqs * 3, sizeof *now), *pos = now + seqs, *seq = pos + seqs;
     *t = (convert_texts){seqs, len, must_alloc((size_t)(seqs * len), sizeof *t->token)};
-    tape_build(&tp, m);
-    ref_open(&r, m, &tp, ref_linear, seqs, seqs, len);
+    ref_open(&r, m, ref_linear, seqs, seqs, len);
     for (int64_t p = 0; p < len && !bad; p++) {
         for (int64_t s = 0; s < seqs; s++) {
             sample_options o = {.temperature = 1, .top_p = 1, .seed = seed};
@@ -28,7 +26,6 @@ int convert_sample(convert_texts *t, const model *m, int64_t seqs, int64_t len, 
         if (p + 1 < len) bad = ref_step(&r, now, pos, seq, seqs, 0, err);
     }
     ref_close(&r);
-    tape_free(&tp);
     free(now);
     return bad;
 }
@@ -155,25 +152,20 @@ static int convert_phase(void *ctx, const tape_phase *p, const float *x, int64_t
 static int convert_calibrated(convert *c, const convert_texts *t) {
     int64_t rows = t->seqs * t->len;
     int bad = 0;
-    tape ta, tb;
     ref_run *a = &c->dense_run, *b = &c->run;
     int32_t *pos = text_rows(t, t->seqs);
-    tape_build(&ta, c->dense);
-    tape_build(&tb, &c->m);
-    ref_open(a, c->dense, &ta, ref_linear, rows, t->seqs, t->len);
-    ref_open(b, &c->m, &tb, ref_linear, rows, t->seqs, t->len);
+    ref_open(a, c->dense, ref_linear, rows, t->seqs, t->len);
+    ref_open(b, &c->m, ref_linear, rows, t->seqs, t->len);
     a->tap = keep_dense, b->tap = convert_phase, a->tap_ctx = b->tap_ctx = c;
     c->stream = must_alloc((size_t)(rows * c->m.c.hidden), sizeof *c->stream);
     ref_rows(a, t->token, pos, pos + rows, rows, rows);
     ref_rows(b, t->token, pos, pos + rows, rows, rows);
-    for (int i = 0; i < ta.count && !bad; i++)
-        bad = ref_phase(a, &ta.phase[i], c->err) || ref_phase(b, &tb.phase[i], c->err);
+    for (int i = 0; i < a->t.count && !bad; i++)
+        bad = ref_phase(a, &a->t.phase[i], c->err) || ref_phase(b, &b->t.phase[i], c->err);
     free(c->stream);
     free(pos);
     ref_close(a);
     ref_close(b);
-    tape_free(&ta);
-    tape_free(&tb);
     return bad;
 }
 

@@ -58,9 +58,8 @@ static void weigh(ladder_row *row, const model *m) {
     for (int64_t l = 0; l < m->c.layers; l++)
         for (int i = 0; i < W_COUNT; i++) {
             const tq_matrix *w = &m->layer[l].w[i];
-            tq_bytes(w, b);
             weights += w->rows * w->cols;
-            row->bytes += w->kind == KIND_F32 ? 2 * w->rows * w->cols : b[0] + b[1] + b[2] + b[3];
+            row->bytes += w->kind == KIND_F32 ? 2 * w->rows * w->cols : tq_bytes(w, b);
         }
     row->bits = 8 * (double)row->bytes / (double)weights;
 }
@@ -71,13 +70,10 @@ int ladder_measure(ladder_row *row, const model *dense, const model *m, linear_f
     int64_t count = (1 << 26) / (t->len * vocab) + 1; // texts at once: 256 MB of logits or one
     if (count > t->seqs) count = t->seqs;
     double *raw = must_alloc((size_t)n * 3, sizeof *raw), *centred = raw + n, *kl = centred + n;
-    tape ta, tb;
     ref_run a, b;
     int bad = 0;
-    tape_build(&ta, dense);
-    tape_build(&tb, m);
-    ref_open(&a, dense, &ta, ref_linear, count * t->len, count, t->len);
-    ref_open(&b, m, &tb, linear, count * t->len, count, t->len);
+    ref_open(&a, dense, ref_linear, count * t->len, count, t->len);
+    ref_open(&b, m, linear, count * t->len, count, t->len);
     for (int64_t s = 0; s < t->seqs && !bad; s += count) {
         int64_t k = t->seqs - s < count ? t->seqs - s : count;
         bad = convert_step(&a, t, s, k, err) || convert_step(&b, t, s, k, err);
@@ -91,8 +87,6 @@ int ladder_measure(ladder_row *row, const model *dense, const model *m, linear_f
     }
     ref_close(&a);
     ref_close(&b);
-    tape_free(&ta);
-    tape_free(&tb);
     if (!bad) {
         summarise(raw, n, 0.01, &row->raw[0], &row->raw[1], &row->raw[2]);
         summarise(centred, n, 0.01, &row->centred[0], &row->centred[1], &row->centred[2]);

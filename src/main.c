@@ -269,16 +269,13 @@ static int run_logits(const options *o, char err[ERR]) {
         if (!*(p = end)) break;
     }
     if (!bad) {
-        tape t;
         ref_run r;
-        tape_build(&t, &m);
-        ref_open(&r, &m, &t, backend(o), n, 1, n);
+        ref_open(&r, &m, backend(o), n, 1, n);
         bad = ref_step(&r, id, pos, seq, n, 0, err);
         FILE *f = bad ? NULL : convert_create(o->args[1]);
         if (f) fwrite(r.logits, sizeof(float), (size_t)(n * m.c.vocab), f);
         bad = bad || convert_commit(f, o->args[1], err);
         ref_close(&r);
-        tape_free(&t);
     }
     free(id);
     model_close(&m);
@@ -294,7 +291,6 @@ static int is_end(const model *m, int32_t id) {
 // Prefill in one step, then a token at a time, each printed as it comes.
 static int generate(const options *o, const model *m, const tokenizer *t, const int32_t *ids,
                     int64_t n, char err[ERR]) {
-    tape tp;
     ref_run r;
     int64_t most = o->n < o->context - n ? o->n : o->context - n, made = 0;
     int32_t *pos = must_alloc((size_t)n * 2, sizeof *pos), *seq = pos + n, id = 0;
@@ -303,8 +299,7 @@ static int generate(const options *o, const model *m, const tokenizer *t, const 
     char *out = must_alloc(token_room(t), 1);
     token_stream s = {0};
     sample_options so = {(float)o->temperature, (int)o->top_k, (float)o->top_p, (uint32_t)o->seed};
-    tape_build(&tp, m);
-    ref_open(&r, m, &tp, backend(o), n, 1, n + most);
+    ref_open(&r, m, backend(o), n, 1, n + most);
     for (int64_t i = 0; i < n; i++) {
         pos[i] = (int32_t)i;
         token_decode(t, &s, ids[i], 1, out, token_room(t)); // the prompt's text is known
@@ -331,7 +326,6 @@ static int generate(const options *o, const model *m, const tokenizer *t, const 
                 made > 1 ? (double)(made - 1) / took : 0);
     }
     ref_close(&r);
-    tape_free(&tp);
     free(pos);
     free(out);
     return bad;

@@ -225,19 +225,19 @@ void ref_rows(ref_run *r, const int32_t *token, const int32_t *pos, const int32_
 int ref_step(ref_run *r, const int32_t *token, const int32_t *pos, const int32_t *seq, int64_t rows,
              int64_t head_from, char err[ERR]) {
     ref_rows(r, token, pos, seq, rows, head_from);
-    for (int i = 0; i < r->t->count; i++)
-        if (ref_phase(r, &r->t->phase[i], err)) return -1;
+    for (int i = 0; i < r->t.count; i++)
+        if (ref_phase(r, &r->t.phase[i], err)) return -1;
     return 0;
 }
 
 static float *floats(int64_t n) { return must_alloc((size_t)n, sizeof(float)); }
 
-void ref_open(ref_run *r, const model *m, const tape *t, linear_fn linear, int64_t room,
-              int64_t seqs, int64_t context) {
+void ref_open(ref_run *r, const model *m, linear_fn linear, int64_t room, int64_t seqs,
+              int64_t context) {
     const model_config *c = &m->c;
     int64_t cache = c->layers * seqs * c->kv_heads * context * c->head_dim;
-    *r =
-        (ref_run){.m = m, .t = t, .linear = linear, .room = room, .seqs = seqs, .context = context};
+    *r = (ref_run){.m = m, .linear = linear, .room = room, .seqs = seqs, .context = context};
+    tape_build(&r->t, m);
     r->x = floats(room * c->hidden), r->n = floats(room * c->hidden);
     r->q = floats(room * c->heads * c->head_dim), r->o = floats(room * c->heads * c->head_dim);
     r->k = floats(room * c->kv_heads * c->head_dim);
@@ -253,4 +253,5 @@ void ref_close(ref_run *r) {
                     r->u, r->logits, r->kcache, r->vcache, r->cos, r->sin};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
     tq_acts_free(&r->acts);
+    tape_free(&r->t);
 }

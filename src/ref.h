@@ -12,7 +12,7 @@ void ref_linear(const tq_matrix *m, const tq_acts *a, const float *x, int64_t ro
 // The state of a batch: T rows (tokens), each at a position of a sequence with its own cache.
 typedef struct ref_run {
     const model *m;
-    const tape *t;
+    tape t;
     linear_fn linear;
     int64_t room;                     // rows that the buffers hold
     int64_t seqs, context;            // the cache holds seqs sequences of context keys
@@ -34,8 +34,8 @@ typedef struct ref_run {
     void *tap_ctx;
 } ref_run;
 
-void ref_open(ref_run *r, const model *m, const tape *t, linear_fn linear, int64_t room,
-              int64_t seqs, int64_t context);
+void ref_open(ref_run *r, const model *m, linear_fn linear, int64_t room, int64_t seqs,
+              int64_t context);
 void ref_close(ref_run *r);
 // The rows of the next step: token in 0..vocab-1, pos in 0..context-1 ascending within a sequence;
 // the arrays must live until the step is done.

@@ -25,7 +25,7 @@ void tq_shape(tq_matrix *m, tq_kind kind, int64_t rows, int64_t cols) {
                      .rotate = 1};
 }
 
-void tq_bytes(const tq_matrix *m, int64_t bytes[4]) {
+int64_t tq_bytes(const tq_matrix *m, int64_t bytes[4]) {
     int64_t n = m->rows * m->pad;
     bytes[0] = m->kind == KIND_TQ4  ? n / 2
                : m->kind == KIND_I8 ? n
@@ -33,6 +33,7 @@ void tq_bytes(const tq_matrix *m, int64_t bytes[4]) {
     bytes[1] = m->kind == KIND_F32 ? 0 : n / BLOCK;
     bytes[2] = m->kind == KIND_TQ4 ? LEVELS : 0;
     bytes[3] = m->kind == KIND_F32 ? 0 : m->rows * 4;
+    return bytes[0] + bytes[1] + bytes[2] + bytes[3];
 }
 
 // ---- rotation and activations

@@ -66,7 +66,7 @@ typedef struct {
 int64_t tq_pad(int64_t cols); // cols rounded up to a multiple of 32
 int tq_group(int64_t cols);   // G of that many columns
 void tq_shape(tq_matrix *m, tq_kind kind, int64_t rows, int64_t cols); // fills kind .. rotate
-void tq_bytes(const tq_matrix *m, int64_t bytes[4]); // of codes, scale, codebook, row; dense: [0]
+int64_t tq_bytes(const tq_matrix *m, int64_t bytes[4]); // codes, scale, codebook, row; the sum
 
 void tq_rotate(float *x, int64_t n, int group);               // in place, n a multiple of group
 void tq_widen(const tq_matrix *dense, int64_t r, float *out); // row r of a dense matrix as f32

@@ -322,7 +322,6 @@ static void print_phase(vector *v, const ref_run *r, const tape_phase *p) {
 
 static int run_whole(vector *v) {
     model m;
-    tape t;
     ref_run r;
     char err[ERR];
     model_config c = get_config(v);
@@ -335,15 +334,13 @@ static int run_whole(vector *v) {
     }
     int dense = !strncmp(item(v->in, "kind"), "f32", 3);
     model_random(&m, &c, dense ? KIND_F32 : KIND_TQ4, (uint32_t)seed);
-    tape_build(&t, &m);
-    ref_open(&r, &m, &t, v->linear, T, 1, T);
+    ref_open(&r, &m, v->linear, T, 1, T);
     ref_rows(&r, token, pos, seq, T, 0);
-    for (int i = 0, bad = 0; i < t.count && !bad; i++) {
-        bad = ref_phase(&r, &t.phase[i], err);
-        bad ? (void)fprintf(v->out, "\n%s", err) : print_phase(v, &r, &t.phase[i]);
+    for (int i = 0, bad = 0; i < r.t.count && !bad; i++) {
+        bad = ref_phase(&r, &r.t.phase[i], err);
+        bad ? (void)fprintf(v->out, "\n%s", err) : print_phase(v, &r, &r.t.phase[i]);
     }
     ref_close(&r);
-    tape_free(&t);
     model_close(&m);
     return 0;
 }

@@ -46,10 +46,8 @@ static float *alone(const model *m, linear_fn linear, int seq, int n, int piece)
     float *y = must_alloc((size_t)(n * vocab), sizeof *y);
     int32_t token[LONG], pos[LONG], zero[LONG] = {0};
     char err[ERR];
-    tape t;
     ref_run r;
-    tape_build(&t, m);
-    ref_open(&r, m, &t, linear, n, 1, n);
+    ref_open(&r, m, linear, n, 1, n);
     for (int i = 0; i < n; i++) token[i] = token_at(seq, i, vocab), pos[i] = i;
     for (int at = 0, step = 1; at < n; at += step, step++) {
         if (piece) step = piece;
@@ -58,7 +56,6 @@ static float *alone(const model *m, linear_fn linear, int seq, int n, int piece)
         memcpy(y + at * vocab, r.logits, (size_t)(step * vocab) * sizeof *y);
     }
     ref_close(&r);
-    tape_free(&t);
     return y;
 }
 
@@ -67,15 +64,12 @@ static float *last(const model *m, int n, int from) {
     float *y = must_alloc((size_t)((n - from) * m->c.vocab), sizeof *y);
     int32_t token[LONG], pos[LONG], zero[LONG] = {0};
     char err[ERR];
-    tape t;
     ref_run r;
-    tape_build(&t, m);
-    ref_open(&r, m, &t, simd_linear, n, 1, n);
+    ref_open(&r, m, simd_linear, n, 1, n);
     for (int i = 0; i < n; i++) token[i] = token_at(0, i, m->c.vocab), pos[i] = i;
     must(!ref_step(&r, token, pos, zero, n, from, err));
     memcpy(y, r.logits, (size_t)((n - from) * m->c.vocab) * sizeof *y);
     ref_close(&r);
-    tape_free(&t);
     return y;
 }
 
@@ -87,10 +81,8 @@ static float *together(const model *m, linear_fn linear) {
     int32_t token[SEQS * TOKENS], pos[SEQS * TOKENS], seq[SEQS * TOKENS];
     int done[SEQS] = {0};
     char err[ERR];
-    tape t;
     ref_run r;
-    tape_build(&t, m);
-    ref_open(&r, m, &t, linear, SEQS * TOKENS, SEQS, TOKENS);
+    ref_open(&r, m, linear, SEQS * TOKENS, SEQS, TOKENS);
     for (int turn = 1;; turn++) {
         int n = 0;
         for (int i = 0; i < turn; i++)
@@ -107,7 +99,6 @@ static float *together(const model *m, linear_fn linear) {
                    (size_t)vocab * sizeof *y);
     }
     ref_close(&r);
-    tape_free(&t);
     return y;
 }
 
@@ -496,7 +487,6 @@ static void not_finite(void) {
             static const char *const want[] = {"EMBED",  "QKV",  "QKV", "OUT",
                                                "GATEUP", "DOWN", "HEAD"};
             model m;
-            tape t;
             ref_run r;
             char err[ERR] = "none", at_layer[32];
             int32_t token[2] = {1, 2}, pos[2] = {0, 1}, seq[2] = {0, 0};
@@ -511,15 +501,13 @@ static void not_finite(void) {
                                     kind ? w[W_DOWN].dense : w[W_DOWN].row,
                                     m.final_norm};
             poison(place[where], where % 2 ? 0x7f800000 : 0x7fc00000);
-            tape_build(&t, &m);
-            ref_open(&r, &m, &t, simd_linear, 2, 1, 2);
+            ref_open(&r, &m, simd_linear, 2, 1, 2);
             int bad = ref_step(&r, token, pos, seq, 2, 0, err);
             snprintf(at_layer, sizeof at_layer, "%s",
                      where == 0 || where == 6 ? "phase" : "layer 1,");
             check(bad == -1 && strstr(err, at_layer) && strstr(err, want[where]),
                   "%s: not finite in %s: %s", kind ? "dense" : "TQ4", want[where], err);
             ref_close(&r);
-            tape_free(&t);
             model_close(&m);
         }
 }
