@@ -13,11 +13,11 @@ out=build/demo
 rm -rf $out && mkdir -p $out || exit 1
 set -ex
 build/assay inspect "$dir" | tail -n 3
-build/assay quantize "$dir" $out/tq4
 if [ "$(du -Lsk "$dir" | cut -f 1)" -lt 65536 ]; then
+    build/assay quantize "$dir" $out/tq4 --calib self
     build/assay ladder "$dir"
-else
-    : the ladder of a model this large takes hours: build/assay ladder "$dir"
+else # a calibration text and the ladder take hours for a large model
+    build/assay quantize "$dir" $out/tq4
 fi
-build/assay generate "$dir" -p "Once upon a time" -n 60
-build/assay generate $out/tq4 -p "Once upon a time" -n 60
+build/assay generate "$dir" -p "Once upon a time" -n 200
+build/assay generate $out/tq4 -p "Once upon a time" -n 200
