@@ -252,11 +252,12 @@ static float best_scale(const book *b, const float *u, float guess) {
     float best = 0, scale = guess;
     for (int c = 0; c < 22; c++) {
         float s = guess * (0.75f + 0.05f * (float)(c / 2)) * (c % 2 ? -1.0f : 1.0f), inv = 1 / s;
-        float v[BLOCK], uv = 0, vv = 0;
-        for (int i = 0; i < BLOCK; i++) v[i] = b->level[0];
-        for (int k = 0; k < LEVELS - 1; k++)
-            for (int i = 0; i < BLOCK; i++)
-                v[i] += u[i] * inv > b->mid[k] ? b->level[k + 1] - b->level[k] : 0;
+        float x[BLOCK], v[BLOCK], uv = 0, vv = 0;
+        for (int i = 0; i < BLOCK; i++) x[i] = u[i] * inv, v[i] = b->level[0];
+        for (int k = 0; k < LEVELS - 1; k++) {
+            float mid = b->mid[k], step = b->level[k + 1] - b->level[k];
+            for (int i = 0; i < BLOCK; i++) v[i] += x[i] > mid ? step : 0; // in vectors
+        }
         for (int i = 0; i < BLOCK; i++) uv += u[i] * v[i], vv += v[i] * v[i];
         if (vv > 0 && uv * uv > best * vv) best = uv * uv / vv, scale = uv / vv;
     }
@@ -271,12 +272,12 @@ static float first_scale(const float *u, float ratio) {
     return s > 0x1p-100f ? s : 0x1p-100f;
 }
 
-// Learns the codebook on up to 65,536 blocks spread over the rows: scales given levels, then
+// Learns the codebook on up to 16,384 blocks spread over the rows: scales given levels, then
 // levels given scales, in turn. Returns the mean of scale / rms, the guess for all other blocks.
 static float fit_codebook(const tq_matrix *w, tq_owned *q) {
     static const float normal[LEVELS / 2] = {6, 18, 31, 44, 58, 75, 96, 127}; // Lloyd-Max, N(0,1)
     const tq_matrix *m = &q->m;
-    int64_t per = m->pad / BLOCK, rows = 65536 / per < m->rows ? 65536 / per : m->rows;
+    int64_t per = m->pad / BLOCK, rows = 16384 / per < m->rows ? 16384 / per : m->rows;
     if (rows < 1) rows = 1;
     float *u = must_alloc((size_t)(rows * m->pad), sizeof *u);
     float *s = must_alloc((size_t)(rows * per), sizeof *s), ratio = 2.73f / 127;
@@ -402,9 +403,10 @@ static int feedback_block(const book *b, const float *base, const float *u, cons
         for (int t = 0; t < TRIES; t++) want[t] = base[i], v[t] = b->level[0];
         for (int j = 0; j < i; j++)
             for (int t = 0; t < TRIES; t++) want[t] += f[i * n + j] * e[j][t];
-        for (int k = 0; k < LEVELS - 1; k++)
-            for (int t = 0; t < TRIES; t++)
-                v[t] += want[t] * inv[t] > b->mid[k] ? b->level[k + 1] - b->level[k] : 0;
+        for (int k = 0; k < LEVELS - 1; k++) {
+            float mid = b->mid[k], step = b->level[k + 1] - b->level[k];
+            for (int t = 0; t < TRIES; t++) v[t] += want[t] * inv[t] > mid ? step : 0;
+        }
         for (int t = 0; t < TRIES; t++) {
             float miss = want[t] - s[t] * v[t];
             loss[t] += d[i] * miss * miss;
