@@ -85,6 +85,9 @@ mirror: ## each module's lines against its budget, and its chapter, vectors and 
 vectors: ## make the golden vectors again and compare; check SHA256SUMS
 	@PYTHON="$(PYTHON)" sh tests/vectors.sh
 
+tiny: build ## train the embedded model again and compare it with its SHA-256 (half an hour on 2 cores)
+	@sh vectors/tiny/make.sh
+
 sums: ## write vectors/SHA256SUMS anew
 	@sh tests/vectors.sh sums
 
@@ -123,7 +126,7 @@ clean: ## remove build/
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' Makefile
 
-.PHONY: all build programs exhaustive-programs fuzz-programs demo test asan clang book mirror \
+.PHONY: all build programs exhaustive-programs fuzz-programs demo test asan clang book mirror tiny \
 	vectors sums audit proofs exhaustive fuzz bench cppcheck format format-fix deps clean help
 .DELETE_ON_ERROR:
 -include $(wildcard $(B)/*.d)

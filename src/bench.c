@@ -1,5 +1,6 @@
 // bench.c - sizes and speed.
 #include "bench.h"
+#include "grad.h"
 #include "simd.h"
 #include <omp.h>
 #include <time.h>
@@ -12,6 +13,8 @@ double bench_now(void) {
 
 void bench_sizes(void) {
     static const char *const all[] = {"qwen3-0.6b", "qwen3-1.7b", "qwen3-8b", "qwen3-14b"};
+    enum { LEARN_ROWS = 1024 };
+    int64_t learn[4][4];
     printf("%-12s %15s %15s %8s %6s %15s %15s\n", "shape", "linear bf16", "linear TQ4", "share",
            "bits", "embed+head I8", "whole TQ4");
     for (int i = 0; i < 4; i++) {
@@ -33,7 +36,15 @@ void bench_sizes(void) {
         printf("%-12s %15lld %15lld %7.1f%% %6.3f %15lld %15lld\n", all[i], (long long)dense,
                (long long)tq4, 100 * (double)tq4 / (double)dense, 16 * (double)tq4 / (double)dense,
                (long long)i8, (long long)(tq4 + i8 + norms));
+        learn[i][3] = tq4 + i8 + norms;
+        grad_bytes(c, LEARN_R1 | LEARN_R2, LEARN_ROWS, learn[i]);
     }
+    printf("\nlearning R1 and R2, %d tokens a pass\n%-12s %15s %15s %15s %15s\n", LEARN_ROWS,
+           "shape", "gradients", "optimiser", "activations", "all, weights too");
+    for (int i = 0; i < 4; i++)
+        printf("%-12s %15lld %15lld %15lld %15lld\n", all[i], (long long)learn[i][0],
+               (long long)learn[i][1], (long long)learn[i][2],
+               (long long)(learn[i][0] + learn[i][1] + learn[i][2] + learn[i][3]));
 }
 
 // Bytes read per second by a plain sum over memory far larger than the caches.

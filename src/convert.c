@@ -128,7 +128,7 @@ static int convert_phase(void *ctx, const tape_phase *p, const float *x, int64_t
     int bad = 0, first = SLOT_LAYERS + p->layer * (W_COUNT + N_COUNT);
     float *in = rotated(x, NULL, rows, w), *off = NULL;
     double *hess = outer_sum(in, pad, in, pad, rows), *cross = NULL, *rest = NULL;
-    if (c->rung == RUNG_RETARGET) {
+    if (c->rung >= RUNG_RETARGET) {
         off = rotated(c->input, x, rows, w);
         cross = outer_sum(off, pad, in, pad, rows);
     }
@@ -188,6 +188,67 @@ int convert_quantize(const model *dense, tq_rung rung, const convert_texts *cali
 
 // ---- into a folder
 
+// The stored arrays of a matrix w of the slot (any w for a norm), in file order, with their data;
+// returns how many (0 to 4).
+static int slot_tensors(const model *m, int slot, const tq_matrix *w, tensor *t,
+                        char (*name)[160]) {
+    model_slot s = model_slot_at(&m->c, slot);
+    if (!s.present) return 0;
+    const char *part[4] = {""};
+    int n = 1;
+    if (s.rows == 0) {
+        const float *norm = *model_norm((model *)(uintptr_t)m, slot);
+        t[0] = (tensor){.type = T_F32, .dims = 1, .dim = {s.cols}, .data = norm};
+    } else if (w->kind == KIND_F32) {
+        t[0] = (tensor){.type = w->type, .dims = 2, .dim = {s.rows, s.cols}, .data = w->dense};
+    } else {
+        int tq4 = w->kind == KIND_TQ4;
+        part[0] = ".codes", part[1] = ".scale", part[2] = ".codebook", part[2 + tq4] = ".row";
+        t[0] = (tensor){.type = tq4 ? T_U8 : T_I8, .dims = 2, .dim = {s.rows, w->pad >> tq4}};
+        t[1] = (tensor){.type = T_I8, .dims = 2, .dim = {s.rows, w->pad / BLOCK}};
+        t[2] = (tensor){.type = T_I8, .dims = 1, .dim = {LEVELS}, .data = w->codebook};
+        t[2 + tq4] = (tensor){.type = T_F32, .dims = 1, .dim = {s.rows}, .data = w->row};
+        t[0].data = w->codes, t[1].data = w->scale;
+        n = 3 + tq4;
+    }
+    for (int i = 0; i < n; i++) {
+        snprintf(name[i], 160, "%s%s", s.name, part[i]);
+        t[i].name = name[i];
+        t[i].bytes = tensor_type_size(t[i].type) * t[i].dim[0] * (t[i].dims > 1 ? t[i].dim[1] : 1);
+    }
+    return n;
+}
+
+convert_plan convert_planned(const model *m, int quantised) {
+    int slots = model_slots(&m->c), n = 0;
+    convert_plan p = {.t = must_alloc((size_t)slots * 4, sizeof *p.t),
+                      .name = must_alloc((size_t)slots * 4, sizeof *p.name)};
+    for (int i = 0; i < slots; i++, p.n += n) {
+        model_slot s = model_slot_at(&m->c, i);
+        const tq_matrix *w = model_matrix((model *)(uintptr_t)m, i);
+        tq_matrix shape = {0};
+        if (w && quantised)
+            tq_shape(&shape, i < SLOT_LAYERS ? KIND_I8 : KIND_TQ4, s.rows, s.cols), w = &shape;
+        n = slot_tensors(m, i, w, p.t + p.n, p.name + p.n);
+        p.quantised |= n > 1;
+    }
+    return p;
+}
+
+void convert_plan_free(convert_plan *p) {
+    free(p->t);
+    free(p->name);
+}
+
+int convert_file(const char *path, const tensor *t, int n, const char *const meta[][2], int metas,
+                 char err[ERR]) {
+    tensor_writer w;
+    if (tensor_write_open(&w, path, t, n, meta, metas, err)) return -1;
+    for (int i = 0; i < n; i++)
+        if (tensor_write(&w, t[i].data, t[i].bytes, err)) return -1;
+    return tensor_write_close(&w, err);
+}
+
 typedef struct {
     const model *dense;
     tensor_writer w;
@@ -196,52 +257,28 @@ typedef struct {
     void (*progress)(int done, int all, const char *name);
 } folder;
 
-// The tensors of a slot, in file order; returns how many (0 to 4).
-static int plan_slot(const model_config *c, int slot, tensor *t, char (*name)[160]) {
-    static const char *const part[] = {".codes", ".scale", ".codebook", ".row"};
-    model_slot s = model_slot_at(c, slot);
-    if (!s.present) return 0;
-    if (s.rows == 0) {
-        snprintf(name[0], 160, "%s", s.name);
-        t[0] = (tensor){.name = name[0], .type = T_F32, .dims = 1, .dim = {s.cols}};
-        return 1;
-    }
-    int n = 0, tq4 = slot >= SLOT_LAYERS;
-    int64_t pad = tq_pad(s.cols);
-    tensor all[] = {{.type = tq4 ? T_U8 : T_I8, .dims = 2, .dim = {s.rows, pad >> tq4}},
-                    {.type = T_I8, .dims = 2, .dim = {s.rows, pad / BLOCK}},
-                    {.type = T_I8, .dims = 1, .dim = {LEVELS}},
-                    {.type = T_F32, .dims = 1, .dim = {s.rows}}};
-    for (int i = 0; i < 4; i++) {
-        if (i == 2 && !tq4) continue;
-        snprintf(name[n], 160, "%s%s", s.name, part[i]);
-        t[n] = all[i];
-        t[n].name = name[n];
-        n++;
-    }
-    return n;
+static int write_slot(folder *f, int slot, const tq_matrix *w, char err[ERR]) {
+    tensor t[4];
+    char name[4][160];
+    int n = slot_tensors(f->dense, slot, w, t, name);
+    for (int i = 0; i < n; i++)
+        if (tensor_write(&f->w, t[i].data, t[i].bytes, err)) return -1;
+    return 0;
 }
 
 // Writes the norms that stand before `slot`.
 static int write_norms(folder *f, int slot, char err[ERR]) {
-    for (; f->slot < slot; f->slot++) {
-        model_slot s = model_slot_at(&f->dense->c, f->slot);
-        if (!s.present || s.rows) continue;
-        const float *norm = *model_norm((model *)(uintptr_t)f->dense, f->slot);
-        if (tensor_write(&f->w, norm, s.cols * 4, err)) return -1;
-    }
+    for (; f->slot < slot; f->slot++)
+        if (model_slot_at(&f->dense->c, f->slot).rows == 0 && write_slot(f, f->slot, NULL, err))
+            return -1;
     return 0;
 }
 
 static int write_matrix(void *ctx, int slot, tq_owned *q, char err[ERR]) {
     folder *f = ctx;
-    int64_t b[4];
-    tq_bytes(&q->m, b);
     if (f->progress)
         f->progress(slot, model_slots(&f->dense->c), model_slot_at(&f->dense->c, slot).name);
-    int bad = write_norms(f, slot, err) || tensor_write(&f->w, q->codes, b[0], err) ||
-              tensor_write(&f->w, q->scale, b[1], err) ||
-              tensor_write(&f->w, q->codebook, b[2], err) || tensor_write(&f->w, q->row, b[3], err);
+    int bad = write_norms(f, slot, err) || write_slot(f, slot, &q->m, err);
     f->slot = slot + 1;
     if (f->kept)
         f->kept[slot] = *q;
@@ -292,27 +329,48 @@ static int copy_file(const char *from, const char *to, const char *name, char er
     return bad ? fail(err, "%.300s: cannot be read", a) : lost;
 }
 
-int convert_write(const model *dense, const char *from, const char *to, tq_rung rung,
-                  const convert_texts *calib, void (*progress)(int done, int all, const char *name),
-                  char err[ERR]) {
-    static const char *const side[] = {"config.json", "tokenizer.json", "tokenizer_config.json",
-                                       "generation_config.json"};
-    static const char *const meta[][2] = {{"format", TQ4_FORMAT}, {"version", TQ4_VERSION}};
-    int slots = model_slots(&dense->c), n = 0, bad = 0;
+int convert_folder(const char *from, const char *to, char err[ERR]) {
     struct stat a, b;
     if (mkdir(to, 0777) && errno != EEXIST) return fail(err, "%.300s: %s", to, strerror(errno));
     if (!stat(from, &a) && !stat(to, &b) && a.st_dev == b.st_dev && a.st_ino == b.st_ino)
         return fail(err, "%.300s: is the model itself: expected another folder", to);
-    for (size_t i = 0; i < sizeof side / sizeof *side && !bad; i++)
-        bad = copy_file(from, to, side[i], err);
-    if (bad) return -1;
+    return 0;
+}
+
+// The folder with everything but the weights, whose path is written to path.
+static int begin_folder(char path[4096], const char *from, const char *to, char err[ERR]) {
+    static const char *const side[] = {"config.json", "tokenizer.json", "tokenizer_config.json",
+                                       "generation_config.json"};
+    if (convert_folder(from, to, err)) return -1;
+    for (size_t i = 0; i < sizeof side / sizeof *side; i++)
+        if (copy_file(from, to, side[i], err)) return -1;
+    snprintf(path, 4096, "%s/model.safetensors", to);
+    return 0;
+}
+
+static const char *const tq4_meta[2][2] = {{"format", TQ4_FORMAT}, {"version", TQ4_VERSION}};
+static const char *const dense_meta[1][2] = {{"format", "pt"}}; // as Hugging Face's readers want it
+
+int convert_save(const model *m, const char *from, const char *to, char err[ERR]) {
+    char path[4096];
+    if (begin_folder(path, from, to, err)) return -1;
+    convert_plan p = convert_planned(m, 0);
+    int bad =
+        convert_file(path, p.t, p.n, p.quantised ? tq4_meta : dense_meta, p.quantised ? 2 : 1, err);
+    convert_plan_free(&p);
+    return bad;
+}
+
+int convert_write(const model *dense, const char *from, const char *to, tq_rung rung,
+                  const convert_texts *calib, void (*progress)(int done, int all, const char *name),
+                  char err[ERR]) {
+    char path[4096];
+    int slots = model_slots(&dense->c);
+    if (begin_folder(path, from, to, err)) return -1;
     folder f = {.dense = dense, .progress = progress};
     if (calib && rung >= RUNG_FEEDBACK) f.kept = must_alloc((size_t)slots, sizeof *f.kept);
-    tensor *plan = must_alloc((size_t)slots * 4, sizeof *plan);
-    char(*name)[160] = must_alloc((size_t)slots * 4, sizeof *name), path[4096];
-    for (int i = 0; i < slots; i++) n += plan_slot(&dense->c, i, plan + n, name + n);
-    snprintf(path, sizeof path, "%s/model.safetensors", to);
-    bad = tensor_write_open(&f.w, path, plan, n, meta, 2, err);
+    convert_plan p = convert_planned(dense, 1);
+    int bad = tensor_write_open(&f.w, path, p.t, p.n, tq4_meta, 2, err);
     if (!bad) {
         bad = convert_quantize(dense, rung, calib, write_matrix, &f, err) ||
               write_norms(&f, slots, err) || tensor_write_close(&f.w, err);
@@ -320,7 +378,6 @@ int convert_write(const model *dense, const char *from, const char *to, tq_rung 
     }
     for (int i = 0; i < slots && f.kept; i++) tq_free(&f.kept[i]);
     free(f.kept);
-    free(plan);
-    free(name);
+    convert_plan_free(&p);
     return bad ? -1 : 0;
 }

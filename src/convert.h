@@ -32,6 +32,24 @@ int convert_write(const model *dense, const char *from, const char *to, tq_rung 
                   const convert_texts *calib, void (*progress)(int done, int all, const char *name),
                   char err[ERR]);
 
+// Makes the folder `to`, unless it is there; -1: it cannot be made, or is `from` itself.
+int convert_folder(const char *from, const char *to, char err[ERR]);
+// The model as it stands into a folder, each matrix in its kind, with the other files of `from`.
+int convert_save(const model *m, const char *from, const char *to, char err[ERR]);
+
+// The tensors of a model's file, in the order of the slots, with their data. quantised: as
+// convert_write() will make them, without data.
+typedef struct {
+    tensor *t; // [n]
+    int n, quantised;
+    char (*name)[160];
+} convert_plan;
+convert_plan convert_planned(const model *m, int quantised);
+void convert_plan_free(convert_plan *p);
+// A safetensors file of tensors that have their data.
+int convert_file(const char *path, const tensor *t, int n, const char *const meta[][2], int metas,
+                 char err[ERR]);
+
 // A file that gets its name only when it is whole: written as PATH.part, then fsync and rename.
 // After an error, f being NULL too, nothing is left.
 FILE *convert_create(const char *path);

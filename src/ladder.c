@@ -120,38 +120,21 @@ static void bf16_linear(const tq_matrix *m, const tq_acts *a, const float *x, in
     free(in);
 }
 
-typedef struct {
-    model *m;
-    tq_owned *kept; // [slots]
-} keeper;
-
-static int keep(void *ctx, int slot, tq_owned *q, char err[ERR]) {
-    (void)err;
-    keeper *k = ctx;
-    k->kept[slot] = *q;
-    *model_matrix(k->m, slot) = q->m;
-    return 0;
-}
-
-static int rung_row(ladder_row *row, const model *dense, tq_rung rung, linear_fn linear,
-                    const convert_texts *calib, const convert_texts *test, char err[ERR]) {
-    int slots = model_slots(&dense->c);
-    model m = *dense;
-    m.layer = must_alloc((size_t)dense->c.layers, sizeof *m.layer);
-    memcpy(m.layer, dense->layer, (size_t)dense->c.layers * sizeof *m.layer);
-    keeper k = {&m, must_alloc((size_t)slots, sizeof(tq_owned))};
-    int bad = convert_quantize(dense, rung, calib, keep, &k, err);
-    if (dense->c.tied) m.head = m.embed;
-    bad = bad || ladder_measure(row, dense, &m, linear, test, err);
-    for (int i = 0; i < slots; i++) tq_free(&k.kept[i]);
-    free(k.kept);
-    free(m.layer);
+static int rung_row(ladder_row *row, const model *dense, tq_rung rung, const ladder_options *o,
+                    const convert_texts *test, char err[ERR]) {
+    distil_model q;
+    if (distil_open(&q, dense, rung, o->calib, err)) return -1;
+    int bad = rung == RUNG_DISTIL && distil_train(&q, dense, o->linear, o->tile, o->steps,
+                                                  o->calib->token[0], o->learn, err);
+    bad = bad || ladder_measure(row, dense, &q.m, o->linear, test, err);
+    distil_close(&q);
     return bad;
 }
 
-int ladder_run(ladder_row *rows, const model *dense, linear_fn linear, const convert_texts *calib,
-               const convert_texts *test, void (*say)(const ladder_row *), char err[ERR]) {
-    for (int i = 0; i < RUNGS + 2; i++) {
+int ladder_run(ladder_row *rows, const model *dense, const ladder_options *o,
+               const convert_texts *test, char err[ERR]) {
+    int n = o->steps ? RUNGS + 2 : RUNGS + 1;
+    for (int i = 0; i < n; i++) {
         ladder_row *row = &rows[i];
         *row = (ladder_row){0};
         snprintf(row->name, sizeof row->name, "%s",
@@ -159,12 +142,11 @@ int ladder_run(ladder_row *rows, const model *dense, linear_fn linear, const con
                  : i == 1 ? "int8 everywhere"
                           : tq_rung_name[i - 2]);
         int bad = i == 0 ? ladder_measure(row, dense, dense, bf16_linear, test, err)
-                         : rung_row(row, dense, i == 1 ? RUNGS : (tq_rung)(i - 2), linear, calib,
-                                    test, err);
+                         : rung_row(row, dense, i == 1 ? RUNGS : (tq_rung)(i - 2), o, test, err);
         if (bad) return -1;
-        if (say) say(row);
+        if (o->say) o->say(row);
     }
-    return RUNGS + 2;
+    return n;
 }
 
 // ---- reports

@@ -1,7 +1,7 @@
 // ladder.h - how close each rung of the quantiser comes to the dense model.
 #ifndef LADDER_H
 #define LADDER_H
-#include "convert.h"
+#include "distil.h"
 
 typedef struct {
     char name[24];
@@ -15,10 +15,18 @@ typedef struct {
 // Measures m (run by linear) against the dense model on texts.
 int ladder_measure(ladder_row *row, const model *dense, const model *m, linear_fn linear,
                    const convert_texts *t, char err[ERR]);
-// Every rung in turn, into rows (at most RUNGS + 2); returns how many, or -1. say is called with
-// each row as it comes.
-int ladder_run(ladder_row *rows, const model *dense, linear_fn linear, const convert_texts *calib,
-               const convert_texts *test, void (*say)(const ladder_row *), char err[ERR]);
+typedef struct {
+    linear_fn linear;
+    tile_fn tile;
+    const convert_texts *calib;
+    int64_t steps;                   // of the rung distil; 0 leaves it out
+    void (*say)(const ladder_row *); // called with each row as it comes, or NULL
+    void (*learn)(int64_t step, int64_t steps, float loss); // after each step, or NULL
+} ladder_options;
+
+// Every rung in turn, into rows (at most RUNGS + 2); returns how many, or -1.
+int ladder_run(ladder_row *rows, const model *dense, const ladder_options *o,
+               const convert_texts *test, char err[ERR]);
 int ladder_save_json(const char *path, const ladder_row *rows, int n, char err[ERR]);
 int ladder_save_svg(const char *path, const ladder_row *rows, int n, char err[ERR]);
 #endif

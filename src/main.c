@@ -7,6 +7,7 @@
 #include "sample.h"
 #include "simd.h"
 #include "token.h"
+#include "train.h"
 #include "verify.h"
 #include <errno.h>
 #include <omp.h>
@@ -17,9 +18,11 @@
 typedef struct {
     const char *args[2]; // what is no option
     const char *prompt, *tokens, *rung, *calib, *text, *json, *svg, *backend, *shape, *vectors;
-    long n, top_k, seed, jobs, context;
+    const char *held;
+    long n, top_k, seed, jobs, context, init, distil;
     double temperature, top_p;
     int decode, chat;
+    train_options train;
 } options;
 
 typedef struct {
@@ -32,6 +35,8 @@ typedef struct {
 static linear_fn backend(const options *o) {
     return !strcmp(o->backend, "ref") ? ref_linear : simd_linear;
 }
+
+static tile_fn tiles(const options *o) { return !strcmp(o->backend, "ref") ? ref_tile : simd_tile; }
 
 // ---- inspect, tokenize
 
@@ -154,33 +159,41 @@ static void show_progress(int done, int all, const char *name) {
 
 enum { TEXTS = 160, TEST_TEXTS = 80, TEXT_LEN = 128, CALIB_SEED = 1, TEST_SEED = 2 };
 
+// The ids of a text file, each below vocab.
+static int read_ids(train_text *t, const char *dir, const char *file, int64_t vocab,
+                    char err[ERR]) {
+    size_t n;
+    tokenizer *tk = token_open(dir, err);
+    char *text = tk ? read_all(file, &n, err) : NULL, why[ERR];
+    t->n = text ? token_encode(tk, text, n, 1, &t->id, why) : -1;
+    int bad = t->n < 0;
+    if (text && bad) fail(err, "%.300s: %.180s", file, why);
+    for (int64_t i = 0; i < t->n; i++)
+        if (t->id[i] >= vocab)
+            bad =
+                fail(err, "%.300s: token %d: the model has %lld", file, t->id[i], (long long)vocab);
+    free(text);
+    if (tk) token_close(tk);
+    return bad;
+}
+
 // A text file as token texts, or texts sampled from the model itself (file NULL).
 static int get_texts(convert_texts *t, const model *m, const char *dir, const char *file,
                      int64_t seqs, uint32_t seed, char err[ERR]) {
-    int32_t *ids = NULL, first = m->c.bos >= 0 ? m->c.bos : m->c.eos_count ? m->c.eos[0] : 0;
+    train_text all = {0};
+    int32_t first = m->c.bos >= 0 ? m->c.bos : m->c.eos_count ? m->c.eos[0] : 0;
     int64_t len = TEXT_LEN < m->c.context ? TEXT_LEN : m->c.context;
     if (!file) return convert_sample(t, m, seqs, len, first, seed, err);
-    size_t n;
-    tokenizer *tk = token_open(dir, err);
-    char *text = tk ? read_all(file, &n, err) : NULL;
-    char why[ERR];
-    int64_t count = text ? token_encode(tk, text, n, 1, &ids, why) : -1;
-    if (text && count < 0) fail(err, "%.300s: %.180s", file, why);
-    if (count >= 0) {
-        convert_cut(t, ids, count, len);
+    int bad = read_ids(&all, dir, file, m->c.vocab, err);
+    if (!bad) {
+        convert_cut(t, all.id, all.n, len);
         if (t->seqs > seqs * 8) t->seqs = seqs * 8; // of a large file the beginning is enough
-        for (int64_t i = 0; i < t->seqs * len; i++)
-            if (ids[i] >= m->c.vocab)
-                count = fail(err, "%.300s: token %d: the model has %lld", file, ids[i],
-                             (long long)m->c.vocab);
         if (!t->seqs)
-            count = fail(err, "%.300s: %lld tokens: expected at least %lld", file, (long long)count,
-                         (long long)len);
+            bad = fail(err, "%.300s: %lld tokens: expected at least %lld", file, (long long)all.n,
+                       (long long)len);
     }
-    free(ids);
-    free(text);
-    if (tk) token_close(tk);
-    return count < 0 ? -1 : 0;
+    free(all.id);
+    return bad;
 }
 
 // A model that is still dense everywhere.
@@ -194,6 +207,26 @@ static int open_dense(model *m, const char *dir, char err[ERR]) {
     return fail(err, "%.300s: already quantised: expected a dense model", dir);
 }
 
+static void show_distil(int64_t step, int64_t steps, float loss) {
+    if (isatty(2))
+        fprintf(stderr, "distil %lld/%lld  loss %.6f    \r", (long long)step, (long long)steps,
+                (double)loss);
+}
+
+// Quantised in memory, trained, then written.
+static int quantize_distil(const options *o, const model *dense, const convert_texts *calib,
+                           char err[ERR]) {
+    distil_model q;
+    if (convert_folder(o->args[0], o->args[1], err) ||
+        distil_open(&q, dense, RUNG_DISTIL, calib, err))
+        return -1;
+    int bad = distil_train(&q, dense, backend(o), tiles(o), o->distil, calib->token[0], show_distil,
+                           err) ||
+              convert_save(&q.m, o->args[0], o->args[1], err);
+    distil_close(&q);
+    return bad;
+}
+
 static int run_quantize(const options *o, char err[ERR]) {
     model m;
     convert_texts calib = {0};
@@ -201,15 +234,20 @@ static int run_quantize(const options *o, char err[ERR]) {
     for (int i = RUNG_ROTATE; i < RUNGS; i++)
         if (o->rung && !strcmp(o->rung, tq_rung_name[i])) rung = i;
     if (o->calib && rung >= 0 && rung < RUNG_FEEDBACK)
-        return fail(err, "--calib: expected with the rungs feedback and retarget only"), 2;
+        return fail(err, "--calib: expected with the rungs feedback, retarget and distil only"), 2;
     if (rung < 0)
-        return fail(err, "--rung %s: expected rotate, codebook, feedback or retarget", o->rung), 2;
+        return fail(err, "--rung %s: expected rotate, codebook, feedback, retarget or distil",
+                    o->rung),
+               2;
     if (open_dense(&m, o->args[0], err)) return -1;
     const char *file = o->calib && strcmp(o->calib, "self") ? o->calib : NULL;
     int bad =
         rung >= RUNG_FEEDBACK && get_texts(&calib, &m, o->args[0], file, TEXTS, CALIB_SEED, err);
-    bad =
-        bad || convert_write(&m, o->args[0], o->args[1], (tq_rung)rung, &calib, show_progress, err);
+    if (!bad && rung == RUNG_DISTIL)
+        bad = quantize_distil(o, &m, &calib, err);
+    else
+        bad = bad ||
+              convert_write(&m, o->args[0], o->args[1], (tq_rung)rung, &calib, show_progress, err);
     if (isatty(2)) fprintf(stderr, "\r%90s\r", "");
     if (!bad) fprintf(stderr, "wrote %s (rung %s)\n", o->args[1], tq_rung_name[rung]);
     free(calib.token);
@@ -239,13 +277,53 @@ static int run_ladder(const options *o, char err[ERR]) {
                (long long)(calib.seqs * calib.len));
         printf("%-16s %26s  %26s  %9s %9s  %7s  %5s %11s\n", "", "raw cosine: mean, 1%, min",
                "centred: mean, 1%, min", "KL: mean", "99%", "top-1", "bits", "bytes");
-        n = ladder_run(rows, &m, backend(o), &calib, &test, say_row, err);
+        ladder_options l = {backend(o), tiles(o), &calib, o->distil, say_row, show_distil};
+        n = ladder_run(rows, &m, &l, &test, err);
         bad = n < 0;
     }
     if (!bad && o->json) bad = ladder_save_json(o->json, rows, n, err);
     if (!bad && o->svg) bad = ladder_save_svg(o->svg, rows, n, err);
     free(calib.token);
     free(test.token);
+    model_close(&m);
+    return bad;
+}
+
+// ---- train
+
+static void show_step(const train_progress *p) {
+    const char *over = isatty(2) ? "\r\033[K" : "", *end = "\n";
+    char done[120] = "", held[40] = "";
+    if (*over && p->held < 0 && p->step < p->steps) end = ""; // the next line comes over it
+    if (p->step > 0)
+        snprintf(done, sizeof done, "  loss %.4f  rate %.2e  norm %.3g  %.0f tokens/s  %.0f s left",
+                 (double)p->loss, (double)p->rate, (double)p->norm, p->speed, p->left);
+    if (p->held >= 0) snprintf(held, sizeof held, "  held-out %.4f", (double)p->held);
+    fprintf(stderr, "%strain %ld/%ld%s%s%s", over, p->step, p->steps, done, held, end);
+}
+
+static int run_train(const options *o, char err[ERR]) {
+    model m;
+    train_options t = o->train;
+    train_text text[2] = {0};
+    train_result r;
+    t.dir = o->args[0], t.seed = (uint32_t)o->seed, t.linear = backend(o);
+    t.tile = tiles(o);
+    if (!o->text || !t.out) return fail(err, "train: expected --text FILE and --out DIR"), 2;
+    if (t.what && !train_learn(t.what))
+        return fail(err, "--what %s: expected r1, r2, r1r2, r1r2+norms or all", t.what), 2;
+    if (o->init < 0 ? model_open(&m, t.dir, err) : train_init(&m, t.dir, (uint32_t)o->init, err))
+        return -1;
+    int bad = train_settle(&t, &m, err) || read_ids(text, t.dir, o->text, m.c.vocab, err) ||
+              (o->held && read_ids(text + 1, t.dir, o->held, m.c.vocab, err)) ||
+              train_run(&m, &t, text, show_step, &r, err);
+    if (!bad)
+        printf("%s loss %.6f before, %.6f after; weights SHA-256 %s\n",
+               o->held ? "held-out" : "batch", (double)r.first, (double)r.last, r.digest);
+    else if (isatty(2))
+        fputc('\n', stderr);
+    free(text[0].id);
+    free(text[1].id);
     model_close(&m);
     return bad;
 }
@@ -388,9 +466,10 @@ static const command commands[] = {
     {"tokenize", "DIR [--decode]", "ids of the text on stdin, or its text from ids", 1,
      " --decode ", run_tokenize},
     {"quantize",
-     "DIR OUT [--rung rotate|codebook|feedback|retarget] [--calib FILE|self] [--jobs N]",
-     "a dense model to TQ4; the last two need a calibration text (self: sampled from the model)", 2,
-     " --rung --calib --jobs ", run_quantize},
+     "DIR OUT [--rung rotate|codebook|feedback|retarget|distil] [--calib FILE|self]\n"
+     "       [--distil STEPS] [--backend ref|simd] [--jobs N]",
+     "a dense model to TQ4; the last three calibrate on a text (self: sampled from the model)", 2,
+     " --rung --calib --distil --backend --jobs ", run_quantize},
     {"logits", "MODEL --tokens 1,2,3 OUT [--backend ref|simd] [--jobs N]",
      "raw little-endian float32 [tokens, vocab] to OUT", 2, " --tokens --backend --jobs ",
      run_logits},
@@ -400,10 +479,21 @@ static const command commands[] = {
      "text to stdout as it comes, tokens/s to stderr", 1,
      " -p -n --chat --temp --top-k --top-p --seed --context --backend --jobs ", run_generate},
     {"ladder",
-     "DIR [--text FILE] [--calib FILE] [--json FILE] [--svg FILE]\n"
+     "DIR [--text FILE] [--calib FILE] [--distil STEPS] [--json FILE] [--svg FILE]\n"
      "       [--backend ref|simd] [--jobs N]",
      "how close each rung's answers come to the dense model's", 1,
-     " --text --calib --json --svg --backend --jobs ", run_ladder},
+     " --text --calib --distil --json --svg --backend --jobs ", run_ladder},
+    {"train",
+     "MODEL --text FILE --out DIR [--held FILE] [--what r1|r2|r1r2|r1r2+norms|all]\n"
+     "       [--steps N] [--stop N] [--lr X] [--warmup N] [--batch B] [--micro M] [--ctx T] "
+     "[--seed S]\n"
+     "       [--clip X] [--decay X] [--every N] [--init SEED] [--resume]\n"
+     "       [--backend ref|simd] [--jobs N]",
+     "learns a text; --init: random weights by the folder's config.json; --resume: goes on", 1,
+     " --text --out --held --what --steps --stop --lr --warmup --batch --micro --ctx --seed --clip "
+     "--decay"
+     " --every --init --resume --backend --jobs ",
+     run_train},
     {"verify", "[--backend ref|simd] [--vectors DIR] [--jobs N]",
      "the golden vectors of the arithmetic and of whole models", 0, " --backend --vectors --jobs ",
      run_verify},
@@ -472,6 +562,22 @@ static int parse(const command *c, int argc, char **argv, options *o) {
                           {"--vectors", .text = &o->vectors},
                           {"-n", .integer = &o->n, .lo = 1, .hi = 1 << 24},
                           {"--top-k", .integer = &o->top_k, .lo = 0, .hi = 1 << 24},
+                          {"--held", .text = &o->held},
+                          {"--what", .text = &o->train.what},
+                          {"--out", .text = &o->train.out},
+                          {"--stop", .integer = &o->train.stop, .lo = 0, .hi = 1 << 24},
+                          {"--distil", .integer = &o->distil, .lo = 0, .hi = 1 << 20},
+                          {"--steps", .integer = &o->train.steps, .lo = 1, .hi = 1 << 24},
+                          {"--warmup", .integer = &o->train.warmup, .lo = 0, .hi = 1 << 24},
+                          {"--every", .integer = &o->train.every, .lo = 1, .hi = 1 << 24},
+                          {"--batch", .integer = &o->train.batch, .lo = 1, .hi = 4096},
+                          {"--micro", .integer = &o->train.micro, .lo = 1, .hi = 4096},
+                          {"--ctx", .integer = &o->train.ctx, .lo = 1, .hi = 1 << 20},
+                          {"--init", .integer = &o->init, .lo = 0, .hi = 4294967295.0},
+                          {"--lr", .real = &o->train.rate, .lo = 1e-9, .hi = 1},
+                          {"--clip", .real = &o->train.clip, .lo = 0, .hi = 1e9},
+                          {"--decay", .real = &o->train.decay, .lo = 0, .hi = 1},
+                          {"--resume", .flag = &o->train.resume},
                           {"--seed", .integer = &o->seed, .lo = 0, .hi = 4294967295.0},
                           {"--jobs", .integer = &o->jobs, .lo = 1, .hi = 1024},
                           {"--context", .integer = &o->context, .lo = 2, .hi = 1 << 20},
@@ -508,8 +614,11 @@ int main(int argc, char **argv) {
                  .n = 256,
                  .top_p = 1,
                  .context = 4096,
+                 .distil = 200,
                  .temperature = 0.8,
-                 .seed = 1};
+                 .seed = 1,
+                 .init = -1,
+                 .train = {.warmup = -1, .clip = -1, .decay = -1}};
     char err[ERR] = "";
     const command *c = NULL;
     num_require_ieee();

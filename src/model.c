@@ -185,14 +185,14 @@ const float **model_norm(model *m, int slot) {
 
 // ---- opening a folder
 
-static void *own(model *m, int64_t n, size_t size) {
+void *model_own(model *m, int64_t n, size_t size) {
     return m->owned[m->owned_count++] = must_align((size_t)n, size);
 }
 
 static void prepare(model *m, const model_config *c) {
     *m = (model){.c = *c};
     m->layer = must_alloc((size_t)c->layers, sizeof *m->layer);
-    m->owned = must_alloc((size_t)model_slots(c) * 4, sizeof *m->owned);
+    m->owned = must_alloc((size_t)model_slots(c) * 8, sizeof *m->owned);
 }
 
 // A tensor that must have this type and shape (cols < 0: one dimension).
@@ -267,7 +267,7 @@ int model_open(model *m, const char *dir, char err[ERR]) {
             model_close(m);
             return -1;
         }
-        float *norm = own(m, s.cols, sizeof *norm);
+        float *norm = model_own(m, s.cols, sizeof *norm);
         tensor_to_f32(t, 0, s.cols, norm);
         for (int64_t k = 0; k < s.cols; k++)
             if ((num_bits(norm[k]) & 0x7f800000) == 0x7f800000) t = NULL;
@@ -315,7 +315,7 @@ static int log2_floor(int64_t n) { return 63 - __builtin_clzll((unsigned long lo
 // n bytes of a stream; n is rounded up to whole blocks, so the memory must hold them.
 static void *random_bytes(model *m, uint32_t seed, uint32_t id, uint32_t stream, int64_t n) {
     int64_t blocks = (n + 15) / 16, part = 1 << 16;
-    uint32_t *out = own(m, blocks * 4, sizeof *out);
+    uint32_t *out = model_own(m, blocks * 4, sizeof *out);
 #pragma omp parallel for schedule(static)
     for (int64_t b = 0; b < blocks; b += part)
         rng_words(seed, id, stream, (uint32_t)b, out + 4 * b,

@@ -19,11 +19,18 @@ void ref_linear(const tq_matrix *m, const tq_acts *a, const float *x, int64_t ro
     }
 }
 
-// y = x / rms(x) * w. x and y [n] may be the same.
-static void rmsnorm(float *y, const float *x, const float *w, int64_t n, float eps) {
+void ref_norm(float *y, const float *x, const float *w, int64_t n, float eps) {
     float mean = num_div(num_lane_dot(x, x, n), (float)n);
     float r = num_div(1.0f, num_sqrt(num_add(mean, eps)));
     for (int64_t i = 0; i < n; i++) y[i] = num_mul(num_mul(x[i], r), w[i]);
+}
+
+void ref_tile(float out[TILE_ROWS][TILE_COLS], const float (*a)[TILE_ROWS],
+              const float (*b)[TILE_COLS], int64_t n) {
+    memset(out, 0, TILE_ROWS * sizeof *out);
+    for (int64_t k = 0; k < n; k++)
+        for (int i = 0; i < TILE_ROWS; i++)
+            for (int j = 0; j < TILE_COLS; j++) out[i][j] = num_fma(a[k][i], b[k][j], out[i][j]);
 }
 
 // Turns the pairs (i, i + n/2) of a head [n] by the angles of its position.
@@ -35,9 +42,10 @@ static void rope(float *x, const float *cos, const float *sin, int64_t n) {
     }
 }
 
-// One head at one position over keys 0 .. p. q [hd]; keys, values [p + 1, hd]; o [hd].
+// One head at one position over keys 0 .. p. q [hd]; keys, values [p + 1, hd]; o [hd]. Returns the
+// largest score in top[0] and the sum of the exponentials in top[1].
 static void attend(float *o, const float *q, const float *keys, const float *values, int64_t p,
-                   int64_t hd, float *part) {
+                   int64_t hd, float *part, float top[2]) {
     float scale = num_div(1.0f, num_sqrt((float)hd)), m = 0, l = 0, s[KEYS];
     for (int64_t first = 0; first <= p; first += KEYS) {
         int64_t n = p + 1 - first < KEYS ? p + 1 - first : KEYS;
@@ -55,23 +63,24 @@ static void attend(float *o, const float *q, const float *keys, const float *val
             for (int64_t d = 0; d < hd; d++) oc[d] = num_fma(e, v[d], oc[d]);
         }
         if (first) {
-            float top = mc > m ? mc : m;
-            float old = num_exp(num_sub(m, top)), new = num_exp(num_sub(mc, top));
+            float most = mc > m ? mc : m;
+            float old = num_exp(num_sub(m, most)), new = num_exp(num_sub(mc, most));
             l = num_fma(l, old, num_mul(lc, new));
             for (int64_t d = 0; d < hd; d++) o[d] = num_fma(o[d], old, num_mul(oc[d], new));
-            m = top;
+            m = most;
         } else {
             m = mc;
             l = lc;
         }
     }
     for (int64_t d = 0; d < hd; d++) o[d] = num_div(o[d], l);
+    top[0] = m, top[1] = l;
 }
 
-// The key or value cache of one head of one sequence: [context, head_dim].
-static float *cache(const ref_run *r, float *base, int layer, int64_t seq, int64_t head) {
+float *ref_cache(const ref_run *r, float *base, int layer, int64_t seq, int64_t head) {
     const model_config *c = &r->m->c;
-    return base + ((layer * r->seqs + seq) * c->kv_heads + head) * r->context * c->head_dim;
+    return base +
+           ((layer % r->cached * r->seqs + seq) * c->kv_heads + head) * r->context * c->head_dim;
 }
 
 static int not_finite(const tape_phase *p, char err[ERR]) {
@@ -107,23 +116,25 @@ static int phase_qkv(ref_run *r, const tape_phase *p, char err[ERR]) {
     const model_config *c = &r->m->c;
     int64_t hd = c->head_dim;
     for (int64_t t = 0; t < r->rows; t++)
-        rmsnorm(r->n + t * c->hidden, r->x + t * c->hidden, p->norm, c->hidden, c->eps);
+        ref_norm(r->n + t * c->hidden, r->x + t * c->hidden, p->norm, c->hidden, c->eps);
     if (linears(r, p, r->n, r->rows, (float *[]){r->q, r->k, r->v}, err)) return -1;
+    if (r->raw_q) memcpy(r->raw_q, r->q, (size_t)(r->rows * c->heads * hd) * sizeof(float));
+    if (r->raw_k) memcpy(r->raw_k, r->k, (size_t)(r->rows * c->kv_heads * hd) * sizeof(float));
 #pragma omp parallel for schedule(static) if (r->rows > 1)
     for (int64_t t = 0; t < r->rows; t++) {
         const float *cos = r->cos + r->pos[t] * hd / 2, *sin = r->sin + r->pos[t] * hd / 2;
         for (int64_t h = 0; h < c->heads; h++) {
             float *q = r->q + (t * c->heads + h) * hd;
-            if (p->norm_q) rmsnorm(q, q, p->norm_q, hd, c->eps);
+            if (p->norm_q) ref_norm(q, q, p->norm_q, hd, c->eps);
             rope(q, cos, sin, hd);
         }
         for (int64_t h = 0; h < c->kv_heads; h++) {
             float *k = r->k + (t * c->kv_heads + h) * hd, *v = r->v + (t * c->kv_heads + h) * hd;
-            if (p->norm_k) rmsnorm(k, k, p->norm_k, hd, c->eps);
+            if (p->norm_k) ref_norm(k, k, p->norm_k, hd, c->eps);
             rope(k, cos, sin, hd);
             size_t bytes = (size_t)hd * sizeof(float);
-            memcpy(cache(r, r->kcache, p->layer, r->seq[t], h) + r->pos[t] * hd, k, bytes);
-            memcpy(cache(r, r->vcache, p->layer, r->seq[t], h) + r->pos[t] * hd, v, bytes);
+            memcpy(ref_cache(r, r->kcache, p->layer, r->seq[t], h) + r->pos[t] * hd, k, bytes);
+            memcpy(ref_cache(r, r->vcache, p->layer, r->seq[t], h) + r->pos[t] * hd, v, bytes);
         }
     }
     return 0;
@@ -138,9 +149,12 @@ static int phase_attend(ref_run *r, const tape_phase *p) {
 #pragma omp for schedule(dynamic)
         for (int64_t i = 0; i < r->rows * c->heads; i++) {
             int64_t t = i / c->heads, h = i % c->heads;
+            float top[2];
             attend(r->o + i * hd, r->q + i * hd,
-                   cache(r, r->kcache, p->layer, r->seq[t], h / share),
-                   cache(r, r->vcache, p->layer, r->seq[t], h / share), r->pos[t], hd, part);
+                   ref_cache(r, r->kcache, p->layer, r->seq[t], h / share),
+                   ref_cache(r, r->vcache, p->layer, r->seq[t], h / share), r->pos[t], hd, part,
+                   top);
+            if (r->peak) r->peak[i] = top[0], r->mass[i] = top[1];
         }
         free(part);
     }
@@ -157,7 +171,7 @@ static int add_linear(ref_run *r, const tape_phase *p, const float *y, char err[
 static int phase_gateup(ref_run *r, const tape_phase *p, char err[ERR]) {
     const model_config *c = &r->m->c;
     for (int64_t t = 0; t < r->rows; t++)
-        rmsnorm(r->n + t * c->hidden, r->x + t * c->hidden, p->norm, c->hidden, c->eps);
+        ref_norm(r->n + t * c->hidden, r->x + t * c->hidden, p->norm, c->hidden, c->eps);
     return linears(r, p, r->n, r->rows, (float *[]){r->g, r->u}, err);
 }
 
@@ -178,12 +192,12 @@ static int phase_head(ref_run *r, const tape_phase *p, char err[ERR]) {
         r->logits = must_alloc((size_t)r->logits_room, sizeof *r->logits);
     }
     for (int64_t t = 0; t < rows; t++)
-        rmsnorm(r->n + t * c->hidden, r->x + first + t * c->hidden, p->norm, c->hidden, c->eps);
+        ref_norm(r->n + t * c->hidden, r->x + first + t * c->hidden, p->norm, c->hidden, c->eps);
     return linears(r, p, r->n, rows, (float *[]){r->logits}, err);
 }
 
-// 1 when every value is finite: no exponent is all ones.
-static int finite(const float *x, int64_t n) {
+// Not finite: the exponent is all ones.
+int ref_finite(const float *x, int64_t n) {
     uint32_t bad = 0;
     for (int64_t i = 0; i < n; i++) bad |= (num_bits(x[i]) & 0x7f800000) == 0x7f800000;
     return !bad;
@@ -195,18 +209,20 @@ int ref_phase(ref_run *r, const tape_phase *p, char err[ERR]) {
     int64_t x = T * c->hidden, g = T * c->inter;
     int bad = 0, ok = 1;
     switch (p->op) {
-    case OP_EMBED: bad = phase_embed(r), ok = finite(r->x, x); break;
+    case OP_EMBED: bad = phase_embed(r), ok = ref_finite(r->x, x); break;
     case OP_QKV:
         bad = phase_qkv(r, p, err);
-        ok = finite(r->q, q) && finite(r->k, kv) && finite(r->v, kv);
+        ok = ref_finite(r->q, q) && ref_finite(r->k, kv) && ref_finite(r->v, kv);
         break;
-    case OP_ATTEND: bad = phase_attend(r, p), ok = finite(r->o, q); break;
-    case OP_OUT: bad = add_linear(r, p, r->o, err), ok = finite(r->x, x); break;
-    case OP_GATEUP: bad = phase_gateup(r, p, err), ok = finite(r->g, g) && finite(r->u, g); break;
-    case OP_DOWN: bad = phase_down(r, p, err), ok = finite(r->x, x); break;
+    case OP_ATTEND: bad = phase_attend(r, p), ok = ref_finite(r->o, q); break;
+    case OP_OUT: bad = add_linear(r, p, r->o, err), ok = ref_finite(r->x, x); break;
+    case OP_GATEUP:
+        bad = phase_gateup(r, p, err), ok = ref_finite(r->g, g) && ref_finite(r->u, g);
+        break;
+    case OP_DOWN: bad = phase_down(r, p, err), ok = ref_finite(r->x, x); break;
     case OP_HEAD:
         bad = phase_head(r, p, err);
-        ok = finite(r->logits, (T - r->head_from) * c->vocab);
+        ok = ref_finite(r->logits, (T - r->head_from) * c->vocab);
         break;
     case OPS: must(!"a phase has an operation");
     }
@@ -236,7 +252,12 @@ void ref_open(ref_run *r, const model *m, linear_fn linear, int64_t room, int64_
               int64_t context) {
     const model_config *c = &m->c;
     int64_t cache = c->layers * seqs * c->kv_heads * context * c->head_dim;
-    *r = (ref_run){.m = m, .linear = linear, .room = room, .seqs = seqs, .context = context};
+    *r = (ref_run){.m = m,
+                   .linear = linear,
+                   .room = room,
+                   .seqs = seqs,
+                   .context = context,
+                   .cached = m->c.layers};
     tape_build(&r->t, m);
     r->x = floats(room * c->hidden), r->n = floats(room * c->hidden);
     r->q = floats(room * c->heads * c->head_dim), r->o = floats(room * c->heads * c->head_dim);

@@ -9,6 +9,13 @@ typedef void (*linear_fn)(const tq_matrix *m, const tq_acts *a, const float *x, 
                           float *y);
 void ref_linear(const tq_matrix *m, const tq_acts *a, const float *x, int64_t rows, float *y);
 
+// How a mirror multiplies: out[i][j] = sum over k < n <= SEGMENT, ascending, of a[k][i] * b[k][j].
+enum { TILE_ROWS = 8, TILE_COLS = BLOCK };
+typedef void (*tile_fn)(float out[TILE_ROWS][TILE_COLS], const float (*a)[TILE_ROWS],
+                        const float (*b)[TILE_COLS], int64_t n);
+void ref_tile(float out[TILE_ROWS][TILE_COLS], const float (*a)[TILE_ROWS],
+              const float (*b)[TILE_COLS], int64_t n);
+
 // The state of a batch: T rows (tokens), each at a position of a sequence with its own cache.
 typedef struct ref_run {
     const model *m;
@@ -23,9 +30,12 @@ typedef struct ref_run {
     float *q, *o;                     // [T, heads*head_dim]
     float *k, *v;                     // [T, kv_heads*head_dim]
     float *g, *u;                     // [T, inter]
+    float *raw_q, *raw_k;             // q and k before their norm and rotation, or NULL: not kept
+    float *peak, *mass;               // [T, heads] of the softmax, or NULL: not kept
     float *logits;                    // [T - head_from, vocab]
     int64_t logits_room;              // elements
     float *kcache, *vcache;           // [layers, seqs, kv_heads, context, head_dim]
+    int64_t cached;                   // layers that have a cache of their own, or 1: one for all
     float *cos, *sin;                 // [context, head_dim/2]
     tq_acts acts;
     // Called with the input [rows, cols] of a phase's linears before they are applied, or NULL.
@@ -34,6 +44,11 @@ typedef struct ref_run {
     void *tap_ctx;
 } ref_run;
 
+// y = x / rms(x) * w. x and y [n] may be the same.
+void ref_norm(float *y, const float *x, const float *w, int64_t n, float eps);
+int ref_finite(const float *x, int64_t n); // 1 when all are
+// The key or value cache (base: r->kcache or r->vcache) of a head: [context, head_dim].
+float *ref_cache(const ref_run *r, float *base, int layer, int64_t seq, int64_t head);
 void ref_open(ref_run *r, const model *m, linear_fn linear, int64_t room, int64_t seqs,
               int64_t context);
 void ref_close(ref_run *r);

@@ -182,8 +182,115 @@ static void x86_linear(const tq_matrix *m, const tq_acts *a, int64_t rows, float
     free(l.bias);
 }
 
+// Row w of a dense matrix times eight inputs, which lie n floats apart: eight lane sums, folded side
+// by side. Lanes 16 apart: the two registers of a sum. 8, 4, 2, 1 apart: two vectors at a time give
+// one that holds twice as many sums, each half as long.
+VNNI static inline void dots_avx512(const float *w, const float *x, int64_t n, float y[8]) {
+    __m512 s[8][2];
+    for (int t = 0; t < 8; t++) s[t][0] = s[t][1] = _mm512_setzero_ps();
+    for (int64_t i = 0; i < n; i += LANES) {
+        __m512 low = _mm512_loadu_ps(w + i), high = _mm512_loadu_ps(w + i + 16);
+        for (int t = 0; t < 8; t++) {
+            s[t][0] = _mm512_fmadd_ps(low, _mm512_loadu_ps(x + t * n + i), s[t][0]);
+            s[t][1] = _mm512_fmadd_ps(high, _mm512_loadu_ps(x + t * n + i + 16), s[t][1]);
+        }
+    }
+    __m512 a[8], b[4], c[2], d;
+    for (int t = 0; t < 8; t++) a[t] = _mm512_add_ps(s[t][0], s[t][1]);
+    for (int t = 0; t < 4; t++)
+        b[t] = _mm512_add_ps(_mm512_shuffle_f32x4(a[2 * t], a[2 * t + 1], 0x44),
+                             _mm512_shuffle_f32x4(a[2 * t], a[2 * t + 1], 0xee));
+    for (int t = 0; t < 2; t++)
+        c[t] = _mm512_add_ps(_mm512_shuffle_f32x4(b[2 * t], b[2 * t + 1], 0x88),
+                             _mm512_shuffle_f32x4(b[2 * t], b[2 * t + 1], 0xdd));
+    d = _mm512_add_ps(_mm512_shuffle_ps(c[0], c[1], 0x44), _mm512_shuffle_ps(c[0], c[1], 0xee));
+    d = _mm512_add_ps(_mm512_shuffle_ps(d, d, 0x88), _mm512_shuffle_ps(d, d, 0xdd));
+    float all[16]; // quarter k begins with the sums k and k + 4
+    _mm512_storeu_ps(all, d);
+    for (int t = 0; t < 8; t++) y[t] = all[t % 4 * 4 + t / 4];
+}
+
+__attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"))) static void
+dense_row(const float *w, const float *x, int64_t n, int64_t T, float *y, int64_t apart) {
+    float dots[8];
+    int64_t t = 0;
+    for (; t + 8 <= T; t += 8) {
+        dots_avx512(w, x + t * n, n, dots);
+        for (int i = 0; i < 8; i++) y[(t + i) * apart] = dots[i];
+    }
+    for (; t < T; t++) y[t * apart] = num_lane_dot(w, x + t * n, n);
+}
+
+// Tokens in blocks that stay in the first cache while a thread's rows pass over them.
+static void x86_dense(const tq_matrix *m, const float *x, int64_t rows, float *y) {
+    enum { TOKENS = 64 };
+#pragma omp parallel
+    {
+        float *wide = must_alloc((size_t)m->cols, sizeof *wide);
+        for (int64_t t = 0; t < rows; t += TOKENS) {
+            int64_t T = rows - t < TOKENS ? rows - t : TOKENS;
+#pragma omp for schedule(static) nowait
+            for (int64_t r = 0; r < m->rows; r++) {
+                tq_widen(m, r, wide);
+                dense_row(wide, x + t * m->cols, m->cols, T, y + t * m->rows + r, m->rows);
+            }
+        }
+        free(wide);
+    }
+}
+
+// The sums of a tile stay in registers: 4 rows of 16 columns in eight vectors of 8.
+__attribute__((target("avx2,fma"))) static void half_avx2(float (*out)[TILE_COLS], const float *a,
+                                                          const float (*b)[TILE_COLS], int64_t n) {
+    __m256 sum[4][2];
+    for (int i = 0; i < 4; i++) sum[i][0] = sum[i][1] = _mm256_setzero_ps();
+    for (int64_t k = 0; k < n; k++, a += TILE_ROWS) {
+        __m256 low = _mm256_loadu_ps(b[k]), high = _mm256_loadu_ps(b[k] + 8);
+        for (int i = 0; i < 4; i++) {
+            __m256 x = _mm256_broadcast_ss(a + i);
+            sum[i][0] = _mm256_fmadd_ps(x, low, sum[i][0]);
+            sum[i][1] = _mm256_fmadd_ps(x, high, sum[i][1]);
+        }
+    }
+    for (int i = 0; i < 4; i++) {
+        _mm256_storeu_ps(out[i], sum[i][0]);
+        _mm256_storeu_ps(out[i] + 8, sum[i][1]);
+    }
+}
+
+// 8 rows of 16 columns in eight vectors of 16.
+__attribute__((target("avx512f"))) static void whole_avx512(float (*out)[TILE_COLS],
+                                                            const float (*a)[TILE_ROWS],
+                                                            const float (*b)[TILE_COLS],
+                                                            int64_t n) {
+    __m512 sum[TILE_ROWS];
+    for (int i = 0; i < TILE_ROWS; i++) sum[i] = _mm512_setzero_ps();
+    for (int64_t k = 0; k < n; k++) {
+        __m512 w = _mm512_loadu_ps(b[k]);
+        for (int i = 0; i < TILE_ROWS; i++)
+            sum[i] = _mm512_fmadd_ps(_mm512_set1_ps(a[k][i]), w, sum[i]);
+    }
+    for (int i = 0; i < TILE_ROWS; i++) _mm512_storeu_ps(out[i], sum[i]);
+}
+
+static void x86_tile(float (*out)[TILE_COLS], const float (*a)[TILE_ROWS],
+                     const float (*b)[TILE_COLS], int64_t n, int level) {
+    if (level == 2)
+        whole_avx512(out, a, b, n);
+    else
+        half_avx2(out, a[0], b, n), half_avx2(out + 4, a[0] + 4, b, n);
+}
+
 #else
 int simd_levels(void) { return 1; }
+static void x86_dense(const tq_matrix *m, const float *x, int64_t rows, float *y) {
+    ref_linear(m, NULL, x, rows, y);
+}
+static void x86_tile(float (*out)[TILE_COLS], const float (*a)[TILE_ROWS],
+                     const float (*b)[TILE_COLS], int64_t n, int level) {
+    (void)level;
+    ref_tile(out, a, b, n);
+}
 static void x86_linear(const tq_matrix *m, const tq_acts *a, int64_t rows, float *y, int level) {
     (void)level;
     ref_linear(m, a, NULL, rows, y);
@@ -199,8 +306,17 @@ void simd_use(int level) { chosen = level; }
 
 void simd_linear(const tq_matrix *m, const tq_acts *a, const float *x, int64_t rows, float *y) {
     if (chosen < 0) chosen = simd_levels() - 1;
-    if (chosen == 0 || m->kind == KIND_F32 || rows == 0)
+    int dense = m->kind == KIND_F32, wide = chosen == 2 && rows >= 8 && m->cols % LANES == 0;
+    if (chosen == 0 || rows == 0 || (dense && !wide))
         ref_linear(m, a, x, rows, y);
+    else if (dense)
+        x86_dense(m, x, rows, y);
     else
         x86_linear(m, a, rows, y, chosen);
+}
+
+void simd_tile(float out[TILE_ROWS][TILE_COLS], const float (*a)[TILE_ROWS],
+               const float (*b)[TILE_COLS], int64_t n) {
+    if (chosen < 0) chosen = simd_levels() - 1;
+    chosen ? x86_tile(out, a, b, n, chosen) : ref_tile(out, a, b, n);
 }

@@ -10,4 +10,6 @@ int simd_levels(void);
 const char *simd_level_name(int level);
 void simd_use(int level);
 void simd_linear(const tq_matrix *m, const tq_acts *a, const float *x, int64_t rows, float *y);
+void simd_tile(float out[TILE_ROWS][TILE_COLS], const float (*a)[TILE_ROWS],
+               const float (*b)[TILE_COLS], int64_t n);
 #endif

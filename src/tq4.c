@@ -2,8 +2,8 @@
 #include "tq4.h"
 #include "num.h"
 
-const char *const tq_rung_name[RUNGS] = {"tensor",   "row",      "block",   "rotate",
-                                         "codebook", "feedback", "retarget"};
+const char *const tq_rung_name[RUNGS] = {"tensor",   "row",      "block",    "rotate",
+                                         "codebook", "feedback", "retarget", "distil"};
 
 // ---- shapes
 
@@ -149,8 +149,7 @@ void tq_acts_free(tq_acts *a) {
 
 // ---- reading weights
 
-// The level of column i of row r: codebook[code] or the code.
-static int level(const tq_matrix *m, int64_t r, int64_t i) {
+int tq_level(const tq_matrix *m, int64_t r, int64_t i) {
     if (m->kind == KIND_I8) return (int8_t)m->codes[r * m->pad + i];
     uint8_t byte = m->codes[(r * m->pad + i) / 2];
     return m->codebook[i % 2 ? byte >> 4 : byte & 15];
@@ -165,7 +164,7 @@ int64_t tq_dot(const tq_matrix *m, int64_t r, const tq_acts *a, int64_t t) {
         int32_t sum = 0;
         for (int64_t b = g * m->group / BLOCK; b < (g + 1) * m->group / BLOCK; b++) {
             int32_t dot = 0;
-            for (int64_t i = b * BLOCK; i < (b + 1) * BLOCK; i++) dot += level(m, r, i) * q[i];
+            for (int64_t i = b * BLOCK; i < (b + 1) * BLOCK; i++) dot += tq_level(m, r, i) * q[i];
             sum += s[b] * dot;
         }
         y += (int64_t)mult[g] * sum;
@@ -177,7 +176,7 @@ int64_t tq_dot(const tq_matrix *m, int64_t r, const tq_acts *a, int64_t t) {
 void tq_embed(const tq_matrix *m, int64_t r, float *x) {
     float *v = must_alloc((size_t)m->pad, sizeof *v);
     for (int64_t i = 0; i < m->pad; i++)
-        v[i] = (float)(m->scale[(r * m->pad + i) / BLOCK] * level(m, r, i));
+        v[i] = (float)(m->scale[(r * m->pad + i) / BLOCK] * tq_level(m, r, i));
     tq_rotate(v, m->pad, m->group);
     for (int64_t i = 0; i < m->cols; i++) x[i] = num_mul(v[i], m->row[r]);
     free(v);

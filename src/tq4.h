@@ -51,6 +51,7 @@ typedef enum {
     RUNG_CODEBOOK,
     RUNG_FEEDBACK,
     RUNG_RETARGET,
+    RUNG_DISTIL, // fitted as RUNG_RETARGET; training follows (distil.h)
     RUNGS
 } tq_rung;
 extern const char *const tq_rung_name[RUNGS];
@@ -79,6 +80,7 @@ int64_t tq_dot(const tq_matrix *m, int64_t r, const tq_acts *a, int64_t t);
 static inline float tq_finish(int64_t y, float row, int e) {
     return num_mul(num_mul((float)y, row), num_power_of_two(e - 16)); // e - 16 >= -130
 }
+int tq_level(const tq_matrix *m, int64_t r, int64_t i); // codebook[code] of a column, or its code
 void tq_embed(const tq_matrix *m, int64_t r, float *x); // row r of an embedding, x [cols]
 
 // What a calibration text says about a matrix, as sums over its tokens. x: the rotated input of

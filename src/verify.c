@@ -1,16 +1,19 @@
 // verify.c - reads golden vectors and runs them.
 #include "verify.h"
 #include "num.h"
+#include "optim.h"
 #include "rng.h"
+#include "simd.h"
 #include <inttypes.h>
 #include <sodium.h>
 #include <unistd.h>
 
 // One case: what its line asks, and what the program makes of it, printed as the file prints it.
 typedef struct {
-    char *id, *reason, *flags, *in, *want; // the fields; in ref.txt want is the lines that follow
+    char *id, *reason, *flags, *in, *want; // the fields; of a model want is the lines that follow
     char op[32];                           // what is run
     linear_fn linear;
+    int way;       // of several in which the case is run
     FILE *out;     // becomes the text that is compared with want
     void *mem[16]; // freed when the case is done
     int mems;
@@ -35,6 +38,8 @@ static int64_t integer(const vector *v, const char *name) { // bounded, so that 
     int64_t x = atoll(item(v->in, name));
     return x < 0 ? 0 : x > 1 << 30 ? 1 << 30 : x;
 }
+
+static float real(const vector *v, const char *name) { return (float)atof(item(v->in, name)); }
 
 static float centred(uint32_t w) { return (float)((int32_t)(w >> 8) - (1 << 23)); } // +-2^23
 
@@ -93,6 +98,23 @@ static uint8_t *bytes(vector *v, const char *name, int64_t n, uint32_t which, in
 
 static void print_floats(vector *v, const char *head, const float *y, int64_t n) {
     for (int64_t i = 0; i < n; i++) fprintf(v->out, "%s%08x", i ? "," : head, num_bits(y[i]));
+}
+
+typedef struct {
+    const void *x;
+    int64_t bytes;
+} piece;
+
+// SHA-256 of n pieces.
+static void print_hash(vector *v, const char *head, const piece *p, int n) {
+    crypto_hash_sha256_state s;
+    unsigned char hash[32];
+    char hex[65];
+    crypto_hash_sha256_init(&s);
+    for (int i = 0; i < n; i++) crypto_hash_sha256_update(&s, p[i].x, (size_t)p[i].bytes);
+    crypto_hash_sha256_final(&s, hash);
+    sodium_bin2hex(hex, sizeof hex, hash, sizeof hash);
+    fprintf(v->out, "%s%s", head, hex);
 }
 
 // The functions are total: every line computes all of them and takes its own.
@@ -178,18 +200,14 @@ static int get_matrix(vector *v, tq_matrix *m, tq_kind kind, const float **x) {
 
 // e and m of a group from m << (e - E + 16), with m in 128 .. 255.
 static void print_acts(vector *v, const tq_acts *a) {
-    unsigned char hash[32];
-    char text[65];
     int64_t groups = a->pad / a->group;
     fprintf(v->out, "E=%d", a->e[0]);
     for (int64_t g = 0; g < groups; g++)
         fprintf(v->out, "%s%d", g ? "," : " e=", a->e[0] + 8 - __builtin_clz(a->mult[g]));
     for (int64_t g = 0; g < groups; g++)
         fprintf(v->out, "%s%d", g ? "," : " m=", a->mult[g] >> (24 - __builtin_clz(a->mult[g])));
-    crypto_hash_sha256(hash, (unsigned char *)a->q, (size_t)a->pad);
-    sodium_bin2hex(text, sizeof text, hash, sizeof hash);
     if (item(v->want, "q")[0] == 's')
-        fprintf(v->out, " q=sha256:%s", text);
+        print_hash(v, " q=sha256:", &(piece){a->q, a->pad}, 1);
     else
         for (int64_t i = 0; i < a->pad; i++) fprintf(v->out, "%s%d", i ? "," : " q=", a->q[i]);
 }
@@ -249,7 +267,7 @@ static model_config get_config(const vector *v) {
                       integer(v, "layers"), integer(v, "heads"),
                       integer(v, "kv"),     integer(v, "head_dim"),
                       integer(v, "vocab"),  .tied = integer(v, "tied") != 0};
-    c.eps = (float)atof(item(v->in, "eps"));
+    c.eps = real(v, "eps");
     c.theta = atof(item(v->in, "theta"));
     c.qk_norm = !strncmp(item(v->in, "family"), "qwen3", 5);
     sscanf(item(v->in, "rope"), "llama3,%lf,%lf,%lf,%lf", &c.rope_factor, &c.rope_low, &c.rope_high,
@@ -294,30 +312,21 @@ static int run_rope(vector *v) {
 // The line of ref.txt for a phase that was just run.
 static void print_phase(vector *v, const ref_run *r, const tape_phase *p) {
     const model_config *c = &r->m->c;
-    int64_t q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
-    const struct {
-        const float *y;
-        int64_t n;
-    } made[OPS][3] = {[OP_EMBED] = {{r->x, c->hidden}},
-                      [OP_QKV] = {{r->q, q}, {r->k, kv}, {r->v, kv}},
-                      [OP_ATTEND] = {{r->o, q}},
-                      [OP_OUT] = {{r->x, c->hidden}},
-                      [OP_GATEUP] = {{r->g, c->inter}, {r->u, c->inter}},
-                      [OP_DOWN] = {{r->x, c->hidden}},
-                      [OP_HEAD] = {{r->logits, c->vocab}}},
-      *part = made[p->op];
-    crypto_hash_sha256_state s;
-    unsigned char hash[32];
-    char hex[65], layer[16] = "-";
-    crypto_hash_sha256_init(&s);
-    for (int i = 0; i < 3; i++)
-        crypto_hash_sha256_update(&s, (const unsigned char *)part[i].y,
-                                  (size_t)(part[i].n * r->rows) * sizeof(float));
-    crypto_hash_sha256_final(&s, hash);
-    sodium_bin2hex(hex, sizeof hex, hash, sizeof hash);
+    int64_t row = r->rows * (int64_t)sizeof(float), q = c->heads * c->head_dim * row;
+    int64_t kv = c->kv_heads * c->head_dim * row, x = c->hidden * row, g = c->inter * row;
+    const piece made[OPS][3] = {[OP_EMBED] = {{r->x, x}},
+                                [OP_QKV] = {{r->q, q}, {r->k, kv}, {r->v, kv}},
+                                [OP_ATTEND] = {{r->o, q}},
+                                [OP_OUT] = {{r->x, x}},
+                                [OP_GATEUP] = {{r->g, g}, {r->u, g}},
+                                [OP_DOWN] = {{r->x, x}},
+                                [OP_HEAD] = {{r->logits, c->vocab * row}}};
+    const float *first = made[p->op][0].x;
+    char layer[16] = "-";
     if (p->layer >= 0) snprintf(layer, sizeof layer, "%d", p->layer);
-    fprintf(v->out, "%sphase %s %s %s %08x %08x", p->op == OP_EMBED ? "" : "\n", layer,
-            tape_op_name[p->op], hex, num_bits(part[0].y[0]), num_bits(part[0].y[1]));
+    fprintf(v->out, "%sphase %s %s", p->op == OP_EMBED ? "" : "\n", layer, tape_op_name[p->op]);
+    print_hash(v, " ", made[p->op], 3);
+    fprintf(v->out, " %08x %08x", num_bits(first[0]), num_bits(first[1]));
 }
 
 static int run_whole(vector *v) {
@@ -345,6 +354,171 @@ static int run_whole(vector *v) {
     return 0;
 }
 
+// ---- gradients
+
+static const char *const what_name[] = {"", "r1", "r2", "", "norm", [LEARN_DENSE] = "dense"};
+
+// n floats sign * (a + step i mod b) 2^k of an item a,b,k, NULL when malformed.
+static float *ramp(vector *v, const char *name, int64_t step, int sign, int64_t n) {
+    int a, b, k;
+    float *y = keep(v, n, sizeof *y);
+    if (sscanf(item(v->in, name), "%d,%d,%d", &a, &b, &k) != 3 || b < 1) return NULL;
+    for (int64_t i = 0; i < n; i++) y[i] = (float)(sign * (a + step * i % b)) * num_power_of_two(k);
+    return y;
+}
+
+// The batch of a case; -1: malformed. Returns the length of its longest sample.
+static int64_t get_batch(vector *v, grad_batch *b, int64_t vocab) {
+    int64_t *start = keep(v, 65, sizeof *start), context = 0;
+    int64_t mask = integer(v, "mask"), seed = integer(v, "seed");
+    for (const char *s = item(v->in, "cut"); b->seqs < 64 && *s && *s != ' '; b->seqs++) {
+        int64_t n = strtol(s, (char **)&s, 10);
+        if (n < 1 || n > 1 << 20) return -1;
+        start[b->seqs + 1] = start[b->seqs] + n;
+        context = n > context ? n : context;
+        s += *s == ',';
+    }
+    int64_t T = start[b->seqs];
+    int32_t *token = keep(v, 2 * T, sizeof *token), *target = token + T;
+    for (int64_t i = 0; i < T; i++) {
+        token[i] = (int32_t)((7 * i * i + 3 * i + seed) % vocab);
+        target[i] = (int32_t)((5 * i * i + 11 * i + seed + 1) % vocab);
+        if (mask && i % mask == mask - 1) target[i] = -1;
+    }
+    b->start = start, b->token = token, b->target = target;
+    b->weight = ramp(v, "weight", 7, 1, T), b->old = ramp(v, "old", 11, -1, T);
+    return b->weight && b->old && T ? context : -1;
+}
+
+// The lines of grad.txt for a batch of T rows that is done; logp [T] loses the rows without target.
+static void print_grad(vector *v, grad *g, const int32_t *target, float *logp, int64_t T) {
+    int64_t n = 0;
+    for (int64_t t = 0; t < T; t++)
+        if (target[t] >= 0) logp[n++] = logp[t];
+    fprintf(v->out, " loss %" PRId64, g->loss);
+    print_hash(v, " ", &(piece){logp, n * 4}, 1);
+    for (int64_t i = 0; i < n && i < 2; i++) fprintf(v->out, " %08x", num_bits(logp[i]));
+    for (int i = 0; i < g->parts; i++) {
+        const grad_part *p = &g->part[i];
+        fprintf(v->out, "\n part %s %s %" PRId64, model_slot_at(&g->r.m->c, p->slot).name,
+                what_name[p->what], p->n);
+        print_hash(v, " ", &(piece){p->sum, p->n * 8}, 1);
+        fprintf(v->out, " %" PRId64 " %" PRId64, p->sum[0], p->sum[1]);
+    }
+}
+
+// Way 0 is one pass, after a forward pass that must find the same loss; 1: a pass for each sample;
+// 2: the same with the last sample first.
+enum { GRAD_WAYS = 3 };
+
+static int run_grad(vector *v) {
+    grad g;
+    grad_batch b = {0};
+    model m, other;
+    ref_run teacher;
+    char err[ERR];
+    model_config c = get_config(v);
+    int64_t context = c.vocab < 1 ? -1 : get_batch(v, &b, c.vocab), alone = 0;
+    if (context < 1 || c.hidden < 1 || c.inter < 1 || c.kv_heads < 1) return -1;
+    int64_t T = b.start[b.seqs], micro = v->way ? 1 : b.seqs;
+    int dense = !strncmp(item(v->in, "kind"), "f32", 3), loss = *item(v->in, "loss"), bad = 0;
+    float *logp = keep(v, T, sizeof *logp);
+    model_random(&m, &c, dense ? KIND_F32 : KIND_TQ4, (uint32_t)integer(v, "seed"));
+    model_random(&other, &c, KIND_F32, (uint32_t)integer(v, "teacher"));
+    ref_open(&teacher, &other, v->linear, micro * context, micro, context);
+    grad_open(&g, &m, v->linear, v->linear == ref_linear ? ref_tile : simd_tile,
+              (int)integer(v, "learn"), b.seqs, micro, context);
+    g.teacher = &teacher;
+    g.kind = loss == 'm' ? LOSS_MATCH : loss == 'p' ? LOSS_POLICY : LOSS_TEXT;
+    g.low = real(v, "low"), g.high = real(v, "high");
+    if (!v->way && !(bad = grad_forward(&g, &b, err))) alone = g.loss;
+    grad_zero(&g);
+    for (int64_t s = 0; s < b.seqs && !bad; s += micro) {
+        grad_batch part = b;
+        part.seqs = micro, part.start += v->way == 2 ? b.seqs - 1 - s : s;
+        int64_t first = part.start[0], rows = part.start[micro] - first;
+        bad = grad_pass(&g, &part, err);
+        memcpy(logp + first, g.logp, (size_t)rows * sizeof *logp);
+    }
+    const char *word = strncmp(v->want, " error ", 7) ? "" : v->want + 7;
+    if (bad)
+        fprintf(v->out, " error %s", *word && strstr(err, word) ? word : err);
+    else
+        print_grad(v, &g, b.target, logp, T);
+    if (!bad && !v->way && alone != g.loss) fprintf(v->out, "\n forward alone %" PRId64, alone);
+    grad_close(&g);
+    ref_close(&teacher);
+    model_close(&other);
+    model_close(&m);
+    return 0;
+}
+
+// ---- optimiser
+
+static void print_part(vector *v, const optim_part *q) {
+    const grad_part *p = q->p;
+    int level = p->scale != NULL;
+    const piece all[] = {{level ? (void *)p->scale : p->value, level ? p->n : p->n * 4},
+                         {q->frac, level ? p->n * 2 : 0},
+                         {q->m, p->n * 2},
+                         {q->v, p->n * 4}};
+    fprintf(v->out, "\n part %s %" PRId64, what_name[p->what], p->n);
+    print_hash(v, " ", all, 4);
+    level ? fprintf(v->out, " %d %d", p->scale[0], q->frac[0])
+          : fprintf(v->out, " %08x -", num_bits(p->value[0]));
+    fprintf(v->out, " %04x %08x", q->m[0], num_bits(q->v[0]));
+}
+
+// The arrays of a case, at most one of each kind, and for each room for the words of a step.
+static int get_parts(vector *v, grad *g, uint32_t *words[4]) {
+    const char *s = item(v->in, "sizes");
+    for (int kind = 0; kind < 4; kind++, s += *s == ',') {
+        grad_part *p = &g->part[g->parts];
+        *p = (grad_part){.slot = kind, .what = 1 << kind, .n = strtol(s, (char **)&s, 10)};
+        if (p->n < 1) continue;
+        const char *name = what_name[p->what];
+        if (kind < 2)
+            p->scale = (int8_t *)bytes(v, name, p->n, 1 + (uint32_t)kind, 1);
+        else
+            p->value = floats(v, name, p->n);
+        if ((!p->scale && !p->value) || (p->what == LEARN_R2 && p->n != LEVELS)) return -1;
+        p->sum = keep(v, p->n, sizeof *p->sum);
+        words[g->parts++] = keep(v, 2 * p->n + 4, sizeof **words);
+    }
+    return 0;
+}
+
+static int run_optim(vector *v) {
+    grad_part part[4];
+    uint32_t *w[4], seed = (uint32_t)integer(v, "seed");
+    grad g = {.part = part};
+    optim o;
+    int span, down;
+    if (sscanf(item(v->in, "grads"), "%d,%d", &span, &down) != 2 || span < 0 || span > 32 ||
+        down < 0 || down > 62)
+        return -1;
+    if (get_parts(v, &g, w)) return -1;
+    optim_config c = {real(v, "rate"),  real(v, "ratio"),     real(v, "beta1"),
+                      real(v, "beta2"), real(v, "eps"),       real(v, "decay"),
+                      real(v, "clip"),  integer(v, "warmup"), integer(v, "steps")};
+    optim_open(&o, &g, &c);
+    for (int t = 1; t <= integer(v, "run"); t++) {
+        for (int i = 0; i < g.parts; i++) {
+            grad_part *p = &part[i];
+            rng_words(seed, (uint32_t)p->slot, 16 + (uint32_t)t, 0, w[i], (p->n + 1) / 2);
+            for (int64_t k = 0; k < p->n && span; k++)
+                p->sum[k] +=
+                    (int32_t)w[i][2 * k] * (1ll << w[i][2 * k + 1] % (uint32_t)span) >> down;
+        }
+        optim_step(&o, &g, real(v, "count"));
+        fprintf(v->out, "%s step %d %08x %08x", t > 1 ? "\n" : "", t, num_bits(optim_rate(&c, t)),
+                num_bits(o.norm));
+    }
+    for (int i = 0; i < o.parts; i++) print_part(v, &o.part[i]);
+    optim_close(&o);
+    return 0;
+}
+
 // ---- files
 
 static const struct {
@@ -354,7 +528,8 @@ static const struct {
     {"num", "lane_dot", run_dot},    {"num", "seq_dot", run_dot}, {"num", NULL, run_num},
     {"rng", NULL, run_rng},          {"tq4", "quant", run_acts},  {"tq4", "linear", run_acts},
     {"tq4", "wht", run_wht},         {"tq4", "embed", run_embed}, {"model", "rope", run_rope},
-    {"model", "config", run_config}, {"ref", NULL, run_whole}};
+    {"model", "config", run_config}, {"ref", NULL, run_whole},    {"grad", NULL, run_grad},
+    {"optim", NULL, run_optim}};
 
 enum { RUNNERS = sizeof runner / sizeof *runner };
 
@@ -369,27 +544,36 @@ static int agree(const char **got, const char **want) {
     }
 }
 
-// Runs the case; 1: it gave what is wanted, 0: it did not, which is printed; -1: malformed.
-static int run_case(vector *v, const char *file) {
+// Runs the case in its way; 1: it gave what is wanted, 0: it did not, which is printed; -1:
+// malformed.
+static int run_way(vector *v, const char *file, int (*run)(vector *v)) {
     char *text = NULL;
-    size_t n, i = 0;
-    while (strcmp(file, runner[i].file) || (runner[i].op && strcmp(v->op, runner[i].op)))
-        if (++i == RUNNERS) return -1;
+    size_t n;
     must((v->out = open_memstream(&text, &n)) != NULL);
-    int malformed = runner[i].run(v) < 0;
+    int malformed = run(v) < 0;
     fclose(v->out);
     const char *got = text, *want = v->want;
     int ok = agree(&got, &want);
     for (int k = 0; k < 90 && got > text && got[-1] != '\n' && want > v->want; k++) got--, want--;
     if (!ok && !malformed) // some of what is equal is shown, but no more than a line
-        printf("FAIL %s %s (%s): it is ..%.*s.. and should be ..%.*s..\n", file, v->id, v->reason,
-               (int)strcspn(got, "\n") % 200, got, (int)strcspn(want, "\n") % 200, want);
+        printf("FAIL %s %s (%s)%s: it is ..%.*s.. and should be ..%.*s..\n", file, v->id, v->reason,
+               v->way ? ", cut into passes" : "", (int)strcspn(got, "\n") % 200, got,
+               (int)strcspn(want, "\n") % 200, want);
     while (v->mems) free(v->mem[--v->mems]);
     free(text);
     return malformed ? -1 : ok;
 }
 
-// The fields of "a | b | c | d | e"; in ref.txt e stands on the lines that follow.
+static int run_case(vector *v, const char *file) {
+    size_t i = 0;
+    while (strcmp(file, runner[i].file) || (runner[i].op && strcmp(v->op, runner[i].op)))
+        if (++i == RUNNERS) return -1;
+    int ok = 1, ways = runner[i].run == run_grad ? GRAD_WAYS : 1;
+    for (; ok == 1 && v->way < ways; v->way++) ok = run_way(v, file, runner[i].run);
+    return ok;
+}
+
+// The fields of "a | b | c | d | e"; of a model e stands on the lines that follow.
 static int split(vector *v, char *text) {
     char **field[] = {&v->id, &v->reason, &v->flags, &v->in};
     int n = 0;
@@ -424,7 +608,8 @@ static int verify_file(const char *dir, const char *name, linear_fn linear, int 
         vector v = {.linear = linear};
         char *end = s + strcspn(s, "\n");
         int lines = 1;
-        for (; !strncmp(end, "\nphase ", 7); lines++) end += 1 + strcspn(end + 1, "\n");
+        for (; !strncmp(end, "\nphase ", 7) || !strncmp(end, "\n ", 2); lines++)
+            end += 1 + strcspn(end + 1, "\n");
         next = end + (*end != 0);
         *end = 0;
         if (*s != '#' && (result = split(&v, s)) >= 0) {
@@ -442,9 +627,9 @@ static int verify_file(const char *dir, const char *name, linear_fn linear, int 
 }
 
 int verify_all(const char *dir, linear_fn linear, int *failed, char err[ERR]) {
-    static const char *const file[] = {"num", "rng", "tq4", "model", "ref"};
+    static const char *const file[] = {"num", "rng", "tq4", "model", "ref", "grad", "optim"};
     int passed = 0;
-    for (int i = 0; i < 5 && passed >= 0; i++) {
+    for (int i = 0; i < (int)(sizeof file / sizeof *file) && passed >= 0; i++) {
         int n = verify_file(dir, file[i], linear, failed, err);
         passed = n < 0 ? -1 : passed + n;
     }

@@ -18,7 +18,7 @@ sh tests/mirror.sh | awk '
     printf '| vectors | cases | SHA-256 |\n|---|---:|---|\n'
     for f in vectors/*.txt; do
         [ -e "$f" ] || continue
-        echo "| $f | $(grep -Evc '^(#|phase )' "$f") | \`$(sha256sum "$f" | cut -d ' ' -f 1)\` |"
+        echo "| $f | $(grep -Evc '^(#|phase | )' "$f") | \`$(sha256sum "$f" | cut -d ' ' -f 1)\` |"
     done
 } >$out/vectors
 

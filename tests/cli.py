@@ -30,6 +30,7 @@ COMMANDS = (
     "logits",
     "generate",
     "ladder",
+    "train",
     "verify",
     "bench",
     "sizes",
@@ -80,7 +81,7 @@ def check_usage():
         code, out, _ = assay(c, "a", "b", "--help", "--frob")
         check(code == 0 and out, c + ": --help wins over what else is wrong", code)
     arguments = {"inspect": 1, "tokenize": 1, "quantize": 2, "logits": 2, "generate": 1, "ladder": 1,
-                 "verify": 0, "bench": 0, "sizes": 0}  # fmt: skip
+                 "train": 1, "verify": 0, "bench": 0, "sizes": 0}  # fmt: skip
     needed = {"generate": ["-p", "x"], "logits": ["--tokens", "1"]}
     wrong = [[], ["frob"], [""], ["Inspect"], ["--frob"]]
     for c, n in arguments.items():
@@ -102,6 +103,14 @@ def check_usage():
         for v in values.split() + [""]:
             wrong.append(["generate", "x", "-p", "y", option, v])
         wrong.append(["generate", "x", "-p", "y", option])
+    ranges = {"--steps": "0 -1 1.5 x 1e9", "--warmup": "-1 0.5 x", "--every": "0 x", "--batch": "0 4097",
+              "--micro": "0 4097", "--ctx": "0 1.5 2e6", "--init": "-1 4294967296 x", "--seed": "-1",
+              "--lr": "0 -1 nan 1.1 x", "--clip": "-1 nan x", "--decay": "-1 1.1 nan",
+              "--backend": "gpu", "--jobs": "0"}  # fmt: skip
+    for option, values in ranges.items():
+        for v in values.split() + [""]:
+            wrong.append(["train", "x", "--text", "y", "--out", "z", option, v])
+        wrong.append(["train", "x", "--text", "y", "--out", "z", option])
     bad = []
     for args in wrong:
         code, out, err = assay(*args)
@@ -136,6 +145,20 @@ def check_usage():
                 "--vectors",
                 "--tokens",
                 "--decode",
+                "--held",
+                "--what",
+                "--out",
+                "--steps",
+                "--warmup",
+                "--every",
+                "--batch",
+                "--micro",
+                "--ctx",
+                "--init",
+                "--lr",
+                "--clip",
+                "--decay",
+                "--resume",
             )
             if "no such option" not in assay(c, o)[2]
         ]
@@ -155,6 +178,7 @@ def check_folders(good, work):
         "logits": lambda d: assay("logits", d, "--tokens", "1", out),
         "generate": lambda d: assay("generate", d, "-p", "x"),
         "ladder": lambda d: assay("ladder", d),
+        "train": lambda d: assay("train", d, "--text", work, "--out", out),
     }
     for name, call in calls.items():
         refused("a folder that is not there: " + name, call(missing), missing)
@@ -535,7 +559,7 @@ def check_verify(work):
         "verify on the golden vectors",
         err[-200:],
     )
-    for name in ("num", "rng", "tq4", "model", "ref"):
+    for name in ("num", "rng", "tq4", "model", "ref", "grad", "optim"):
         path = os.path.join(vectors, name + ".txt")
         with open(path) as f:
             lines = f.readlines()
@@ -590,6 +614,7 @@ def check_ladder(folder, work):
         "codebook",
         "feedback",
         "retarget",
+        "distil",
     ]
     to = [os.path.join(work, "ladder." + x) for x in ("json", "svg")]
     code, out, err = assay("ladder", folder, "--json", to[0], "--svg", to[1])
@@ -613,7 +638,7 @@ def check_ladder(folder, work):
     check(not bad, "ladder: minimum <= 1st percentile and mean <= 1, KL >= 0, top-1 a share", bad)
     kl = {r["rung"]: r["kl"][0] for r in rows}
     check(
-        kl["int8 everywhere"] < kl["retarget"] < kl["codebook"] < kl["row"] < kl["tensor"],
+        kl["int8 everywhere"] < kl["distil"] < kl["retarget"] < kl["codebook"] < kl["row"] < kl["tensor"],
         "ladder: higher is nearer",
         kl,
     )
@@ -676,6 +701,8 @@ def check_values(good, work):
             ("block", "retarget"),
         ),
         ("logits without --tokens", ["logits", good, work + "/none"], ("--tokens",)),
+        ("train without --text", ["train", good, "--out", work + "/none"], ("--text", "--out")),
+        ("train --what", ["train", good, "--text", "x", "--out", "y", "--what", "r3"], ("r3", "r1r2")),
     ):
         wrong = error_line(assay(*args), *words, exit_code=2)
         check(not wrong, what + ", a wrong value: exit 2, one line", wrong)

@@ -33,7 +33,7 @@ for f in vectors/*.txt; do
     elif ! command -v "$PYTHON" >/dev/null; then
         echo "not run: vectors: $f again: no $PYTHON"
     elif again "$name"; then
-        echo "ok vectors: $f: $(grep -Evc '^(#|phase )' "$f") cases, the same when made again"
+        echo "ok vectors: $f: $(grep -Evc '^(#|phase | )' "$f") cases, the same when made again"
     else
         no "$f: see build/again/$name.err"
     fi

@@ -6,7 +6,7 @@ built from binary64 with rounding to odd and checked against exact rationals; ro
 from mpmath with 50 digits.
 
     fma, lane_dot, rmsnorm, wht, quantise, linear_int, embed_int     the operations
-    num_exp, num_sigmoid                                              the polynomials of num.h
+    num_exp, num_log, num_sigmoid                                     the polynomials of num.h
     words, tq4_matrix, i8_matrix, dense_matrix, norm_weights          random models
     rope_table, Model                                                 the whole forward pass
     round32, exact_*                                                  the same in exact rationals
@@ -162,7 +162,7 @@ def pad_rows(x):
     return out
 
 
-# ---- exp and sigmoid -----------------------------------------------------------------------------
+# ---- exp, log and sigmoid ------------------------------------------------------------------------
 EXP = [
     float.fromhex(v)
     for v in (
@@ -205,6 +205,35 @@ def num_sigmoid(x):
     """1 / (1 + exp(-x)) with the exponential never above 1."""
     e = num_exp(np.where(x < 0, x, -x))
     return np.where(x < 0, e, F32(1)) / (F32(1) + e)
+
+
+LOG = [
+    float.fromhex(v)
+    for v in (
+        "-0x1.06cddep-3",
+        "0x1.1ec5e2p-3",
+        "-0x1.f3a7e4p-4",
+        "0x1.1ec0fep-3",
+        "-0x1.559802p-3",
+        "0x1.99d1c4p-3",
+        "-0x1.ffff14p-3",
+        "0x1.555502p-2",
+        "-0x1p-1",
+    )
+]
+LN2 = F32(float.fromhex("0x1.62e43p-1"))
+
+
+def num_log(x):
+    """log of normal x > 0: x = 2^k (1 + f) with 1 + f in [2/3, 4/3), a degree-8 polynomial at f."""
+    m, k = np.frexp(f32(x))  # m in [1/2, 1)
+    low = m < F32(2 / 3)  # 2 m is below 4/3
+    f = np.where(low, m + m, m) - F32(1)
+    k = np.where(low, k - 1, k).astype(F32)
+    p = np.broadcast_to(F32(LOG[0]), f.shape)
+    for c in LOG[1:]:
+        p = fma(p, f, F32(c))
+    return fma(k, LN2, fma(p, f * f, f))
 
 
 # ---- TQ4 -----------------------------------------------------------------------------------------
@@ -380,9 +409,10 @@ def expand(scale, level):
 def tq4_matrix(seed, ident, rows, cols):
     pad = padded(cols)
     code = nibbles(octets(seed, ident, 0, rows * pad // 2).reshape(rows, -1))
-    W = expand(random_scales(seed, ident, rows, pad), random_book(seed, ident)[code])
+    scale, book = random_scales(seed, ident, rows, pad), random_book(seed, ident)
     k = 12 + log2_floor(pad * group_of(pad)) // 2
-    return {"W": W, "row": random_rows(seed, ident, rows, k)}
+    row = random_rows(seed, ident, rows, k)
+    return {"W": expand(scale, book[code]), "row": row, "scale": scale, "book": book, "code": code}
 
 
 def i8_matrix(seed, ident, rows, cols, embed):
@@ -477,6 +507,12 @@ def rope(x, cos, sin):
 # ---- the forward pass ----------------------------------------------------------------------------
 def attention(q, k, v, kv_of):
     """q[T, nh, hd], k, v[T, nkv, hd], positions 0 .. T-1 -> o[T, nh, hd]."""
+    M, L, O = softmax_parts(q, k, v, kv_of)
+    return O / L[..., None]
+
+
+def softmax_parts(q, k, v, kv_of):
+    """The largest score and the sum of exponentials [T, nh], and o before its division by it."""
     T, nh, hd = q.shape
     scale = F32(1) / np.sqrt(F32(hd))
     pos = np.arange(T)
@@ -505,7 +541,7 @@ def attention(q, k, v, kv_of):
         L[rows] = fma(L[rows], al, l * be)
         O[rows] = fma(O[rows], al[..., None], o * be[..., None])
         M[rows] = top
-    return O / L[..., None]
+    return M, L, O
 
 
 class Model:
@@ -706,6 +742,12 @@ def self_test():
         worst < 4 and sig < 8,
         "exp within %.2f, sigmoid within %.2f of 2^-24 relative" % (worst, sig),
     )
+    x = f32(np.exp(np.concatenate([rng.uniform(-80, 80, 2000), rng.uniform(-0.5, 0.5, 1000)])))
+    worst = 0
+    for v, r in zip(x, num_log(x)):
+        z = mpmath.log(mpmath.mpf(float(v)))
+        worst = max(worst, abs((mpmath.mpf(float(r)) - z) / z) * 2**24)
+    check(worst < 4, "log within %.2f of 2^-24 relative" % worst)
 
     # attention: more than one chunk, against float64 softmax
     q, k, v = (f32(rng.standard_normal((300, h, 16))) for h in (2, 1, 1))
