@@ -85,6 +85,12 @@ mirror: ## each module's lines against its budget, and its chapter, vectors and 
 vectors: ## make the golden vectors again and compare; check SHA256SUMS
 	@PYTHON="$(PYTHON)" sh tests/vectors.sh
 
+knowledge: build ## what scales and codebooks alone can learn of new text (minutes)
+	@mkdir -p build/knowledge-text
+	@python3 vectors/tiny/corpus.py 20000 3 --new >build/knowledge-text/new.txt
+	@python3 vectors/tiny/corpus.py 500 4 --new >build/knowledge-text/held.txt
+	@sh tests/knowledge.sh vectors/tiny build/knowledge-text/new.txt build/knowledge-text/held.txt
+
 tiny: build ## train the embedded model again and compare it with its SHA-256 (half an hour on 2 cores)
 	@sh vectors/tiny/make.sh
 
@@ -126,7 +132,7 @@ clean: ## remove build/
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' Makefile
 
-.PHONY: all build programs exhaustive-programs fuzz-programs demo test asan clang book mirror tiny \
+.PHONY: all build programs exhaustive-programs fuzz-programs demo test asan clang book mirror tiny knowledge \
 	vectors sums audit proofs exhaustive fuzz bench cppcheck format format-fix deps clean help
 .DELETE_ON_ERROR:
 -include $(wildcard $(B)/*.d)

@@ -1,8 +1,9 @@
 // bench.c - sizes and speed.
 #include "bench.h"
-#include "grad.h"
+#include "optim.h"
 #include "simd.h"
 #include <omp.h>
+#include <sys/resource.h>
 #include <time.h>
 
 double bench_now(void) {
@@ -119,6 +120,61 @@ int bench_decode(const char *shape, char err[ERR]) {
                plain / 1e9);
         fflush(stdout);
     }
+    model_close(&m);
+    return bad;
+}
+
+// Steps of one sample of `rows` tokens, as many as fit a minute, three at most; the quickest ones.
+static int time_learning(model *m, int learn, int64_t rows, const char *what, char err[ERR]) {
+    grad g;
+    optim o;
+    optim_config c = {.rate = 1e-3f, .ratio = 1, .beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-12f};
+    int64_t start[2] = {0, rows};
+    int32_t *token = must_alloc((size_t)rows, sizeof *token);
+    float *weight = must_alloc((size_t)rows, sizeof *weight);
+    for (int64_t t = 0; t < rows; t++) token[t] = (int32_t)(t * t % 251), weight[t] = 1;
+    grad_batch b = {1, start, token, token, weight, NULL};
+    grad_open(&g, m, simd_linear, simd_tile, learn, 1, 1, rows);
+    optim_open(&o, &g, &c);
+    double begun = bench_now(), forward = 1e9, step = 1e9;
+    int bad = 0;
+    for (int turn = 0; turn < 3 && !bad && (turn == 0 || bench_now() - begun < 60); turn++) {
+        double t0 = bench_now();
+        bad = grad_forward(&g, &b, err);
+        double t1 = bench_now();
+        bad = bad || grad_pass(&g, &b, err);
+        if (!bad) optim_step(&o, &g, (float)rows);
+        double t2 = bench_now();
+        forward = t1 - t0 < forward ? t1 - t0 : forward;
+        step = t2 - t1 < step ? t2 - t1 : step;
+    }
+    struct rusage used;
+    getrusage(RUSAGE_SELF, &used);
+    if (!bad)
+        printf("%-22s %9.1f tokens/s forward %9.1f a step, ratio %.2f; peak resident %.2f GB\n",
+               what, (double)rows / forward, (double)rows / step, step / forward,
+               (double)used.ru_maxrss * 1024e-9);
+    fflush(stdout);
+    optim_close(&o);
+    grad_close(&g);
+    free(token);
+    free(weight);
+    return bad;
+}
+
+int bench_learn(const char *shape, char err[ERR]) {
+    const model_config *c = model_shape(shape);
+    model m;
+    must(c);
+    int64_t rows = c->context < 1024 ? c->context : 1024;
+    printf("shape %s, random weights, %d threads, a sample of %lld tokens\n", shape,
+           omp_get_max_threads(), (long long)rows);
+    model_random(&m, c, KIND_TQ4, 1);
+    int bad = time_learning(&m, LEARN_R1 | LEARN_R2, rows, "TQ4, R1 and R2", err);
+    model_close(&m);
+    if (bad || c->hidden > 256) return bad; // dense weights and moments of a large model: too much
+    model_random(&m, c, KIND_F32, 1);
+    bad = time_learning(&m, LEARN_DENSE | LEARN_NORMS, rows, "F32, everything", err);
     model_close(&m);
     return bad;
 }

@@ -9,4 +9,6 @@ void bench_sizes(void); // a table to stdout
 // Decodes with random TQ4 weights of a shape, by every way of computing linears that this
 // processor has; a table to stdout. The shape must be one of model_shape()'s.
 int bench_decode(const char *shape, char err[ERR]);
+// Forward passes and whole steps of learning at a shape, their ratio, and the memory they took.
+int bench_learn(const char *shape, char err[ERR]);
 #endif

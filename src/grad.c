@@ -307,15 +307,20 @@ static void attend_mirror(const grad *g, int64_t row, int64_t p, const float *ke
     const float *q = g->r.q + row * hd, *o = g->r.o + row * hd, *d = g->work->dout + row * hd;
     float scale = num_div(1.0f, num_sqrt((float)hd)), all = num_lane_dot(d, o, hd);
     memset(dq, 0, (size_t)hd * sizeof *dq);
-    for (int64_t j = 0; j <= p; j++) {
-        const float *k = keys + j * hd, *v = values + j * hd;
-        float e = num_exp(num_sub(num_mul(num_lane_dot(q, k, hd), scale), g->r.peak[row]));
-        float share_of = num_div(e, g->r.mass[row]);
-        float s = num_mul(num_mul(share_of, num_sub(num_lane_dot(d, v, hd), all)), scale);
-        for (int64_t i = 0; i < hd; i++) {
-            dq[i] = num_fma(s, k[i], dq[i]);
-            dk[j * apart + i] = num_fma(s, q[i], dk[j * apart + i]);
-            dv[j * apart + i] = num_fma(share_of, d[i], dv[j * apart + i]);
+    for (int64_t first = 0; first <= p; first += KEYS) { // chunks only for the exponentials' sake
+        int64_t n = p + 1 - first < KEYS ? p + 1 - first : KEYS;
+        float share_of[KEYS], peak = g->r.peak[row], mass = g->r.mass[row];
+        for (int64_t i = 0; i < n; i++)
+            share_of[i] = num_mul(num_lane_dot(q, keys + (first + i) * hd, hd), scale);
+        for (int64_t i = 0; i < n; i++)
+            share_of[i] = num_div(num_exp(num_sub(share_of[i], peak)), mass);
+        for (int64_t i = 0; i < n; i++) {
+            int64_t j = first + i;
+            float dp = num_sub(num_lane_dot(d, values + j * hd, hd), all);
+            float s = num_mul(num_mul(share_of[i], dp), scale);
+            ref_add_times(dq, s, keys + j * hd, hd);
+            ref_add_times(dk + j * apart, s, q, hd);
+            ref_add_times(dv + j * apart, share_of[i], d, hd);
         }
     }
 }
@@ -446,10 +451,8 @@ static float exponentials(float *z, int64_t n, float *peak) {
     float acc[LANES] = {0};
     *peak = z[0];
     for (int64_t i = 1; i < n; i++) *peak = z[i] > *peak ? z[i] : *peak;
-    for (int64_t i = 0; i < n; i++) {
-        z[i] = num_exp(num_sub(z[i], *peak));
-        acc[i % LANES] = num_add(acc[i % LANES], z[i]);
-    }
+    for (int64_t i = 0; i < n; i++) z[i] = num_exp(num_sub(z[i], *peak));
+    for (int64_t i = 0; i < n; i++) acc[i % LANES] = num_add(acc[i % LANES], z[i]);
     for (int m = LANES / 2; m > 0; m /= 2)
         for (int l = 0; l < m; l++) acc[l] = num_add(acc[l], acc[l + m]);
     return acc[0];

@@ -21,7 +21,7 @@ typedef struct {
     const char *held;
     long n, top_k, seed, jobs, context, init, distil;
     double temperature, top_p;
-    int decode, chat;
+    int decode, chat, learn;
     train_options train;
 } options;
 
@@ -441,8 +441,8 @@ static int run_generate(const options *o, char err[ERR]) {
 
 static int run_bench(const options *o, char err[ERR]) {
     if (!model_shape(o->shape))
-        return fail(err, "--shape %s: expected qwen3-0.6b, 1.7b, 8b or 14b", o->shape), 2;
-    return bench_decode(o->shape, err);
+        return fail(err, "--shape %s: expected tiny, 0.6b, 1.7b, 8b or 14b", o->shape), 2;
+    return o->learn ? bench_learn(o->shape, err) : bench_decode(o->shape, err);
 }
 
 static int run_sizes(const options *o, char err[ERR]) {
@@ -497,9 +497,9 @@ static const command commands[] = {
     {"verify", "[--backend ref|simd] [--vectors DIR] [--jobs N]",
      "the golden vectors of the arithmetic and of whole models", 0, " --backend --vectors --jobs ",
      run_verify},
-    {"bench", "[--shape qwen3-0.6b|1.7b|8b|14b] [--jobs N]",
-     "decode speed with random weights against the memory's read bandwidth", 0, " --shape --jobs ",
-     run_bench},
+    {"bench", "[--shape tiny|0.6b|1.7b|8b|14b] [--learn] [--jobs N]",
+     "random weights: decode speed against the memory's bandwidth; --learn: steps against forward",
+     0, " --shape --learn --jobs ", run_bench},
     {"sizes", "", "exact bytes of each shape", 0, "", run_sizes},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
@@ -584,7 +584,8 @@ static int parse(const command *c, int argc, char **argv, options *o) {
                           {"--temp", .real = &o->temperature, .lo = 0, .hi = 100},
                           {"--top-p", .real = &o->top_p, .lo = 0, .hi = 1},
                           {"--decode", .flag = &o->decode},
-                          {"--chat", .flag = &o->chat}};
+                          {"--chat", .flag = &o->chat},
+                          {"--learn", .flag = &o->learn}};
     int args = 0, used;
     for (int i = 0; i < argc; i += used) {
         char spaced[64];
@@ -614,7 +615,7 @@ int main(int argc, char **argv) {
                  .n = 256,
                  .top_p = 1,
                  .context = 4096,
-                 .distil = 200,
+                 .distil = 100,
                  .temperature = 0.8,
                  .seed = 1,
                  .init = -1,

@@ -394,6 +394,7 @@ const model_config *model_shape(const char *name) {
         const char *name;
         model_config c;
     } shape[] = {
+        {"qwen3-tiny", {128, 384, 5, 4, 2, 32, 301, 512, 1e-6f, 1e4, .qk_norm = 1, .tied = 1}},
         {"qwen3-0.6b",
          {1024, 3072, 28, 16, 8, 128, 151936, 40960, 1e-6f, 1e6, .qk_norm = 1, .tied = 1}},
         {"qwen3-1.7b",

@@ -45,7 +45,7 @@ void *model_own(model *m, int64_t n, size_t size); // n * size bytes that model_
 // A model of that shape with random weights (recipe in chapter 6): kind KIND_TQ4 (embedding and
 // head I8) or KIND_F32.
 void model_random(model *m, const model_config *c, tq_kind kind, uint32_t seed);
-const model_config *model_shape(const char *name); // qwen3-0.6b, 1.7b, 8b, 14b, or NULL
+const model_config *model_shape(const char *name); // qwen3-tiny, 0.6b, 1.7b, 8b, 14b, or NULL
 // The rotary tables for positions 0 .. n-1: cos and sin [n, head_dim/2].
 void model_rope(const model_config *c, int64_t n, float *cos, float *sin);
 

@@ -22,6 +22,7 @@ void ref_linear(const tq_matrix *m, const tq_acts *a, const float *x, int64_t ro
 void ref_norm(float *y, const float *x, const float *w, int64_t n, float eps) {
     float mean = num_div(num_lane_dot(x, x, n), (float)n);
     float r = num_div(1.0f, num_sqrt(num_add(mean, eps)));
+    if (!ref_finite(&mean, 1)) r = mean; // squares overflowed: no value may come out as if fine
     for (int64_t i = 0; i < n; i++) y[i] = num_mul(num_mul(x[i], r), w[i]);
 }
 
@@ -31,6 +32,10 @@ void ref_tile(float out[TILE_ROWS][TILE_COLS], const float (*a)[TILE_ROWS],
     for (int64_t k = 0; k < n; k++)
         for (int i = 0; i < TILE_ROWS; i++)
             for (int j = 0; j < TILE_COLS; j++) out[i][j] = num_fma(a[k][i], b[k][j], out[i][j]);
+}
+
+void ref_add_times(float *restrict y, float s, const float *restrict x, int64_t n) {
+    for (int64_t i = 0; i < n; i++) y[i] = num_fma(s, x[i], y[i]);
 }
 
 // Turns the pairs (i, i + n/2) of a head [n] by the angles of its position.
@@ -56,11 +61,10 @@ static void attend(float *o, const float *q, const float *keys, const float *val
         }
         float *oc = first ? part : o; // the first chunk is taken as it is
         memset(oc, 0, (size_t)hd * sizeof *oc);
+        for (int64_t j = 0; j < n; j++) s[j] = num_exp(num_sub(s[j], mc));
         for (int64_t j = 0; j < n; j++) {
-            float e = num_exp(num_sub(s[j], mc));
-            const float *v = values + (first + j) * hd;
-            lc = num_add(lc, e);
-            for (int64_t d = 0; d < hd; d++) oc[d] = num_fma(e, v[d], oc[d]);
+            lc = num_add(lc, s[j]);
+            ref_add_times(oc, s[j], values + (first + j) * hd, hd);
         }
         if (first) {
             float most = mc > m ? mc : m;

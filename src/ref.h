@@ -46,6 +46,8 @@ typedef struct ref_run {
 
 // y = x / rms(x) * w. x and y [n] may be the same.
 void ref_norm(float *y, const float *x, const float *w, int64_t n, float eps);
+// y += s x [n]; they do not overlap.
+void ref_add_times(float *restrict y, float s, const float *restrict x, int64_t n);
 int ref_finite(const float *x, int64_t n); // 1 when all are
 // The key or value cache (base: r->kcache or r->vcache) of a head: [context, head_dim].
 float *ref_cache(const ref_run *r, float *base, int layer, int64_t seq, int64_t head);

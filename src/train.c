@@ -350,7 +350,7 @@ static int run_steps(train *t, const char *path, void (*say)(const train_progres
             if (step > 0 && save_state(t, path, err)) return -1;
         }
         if (step > first || p.held >= 0) say(&p);
-        if (step == o->steps || step == o->stop) return 0;
+        if (step == o->steps || (o->stop && step == o->stop)) return 0;
         if (run_step(t, why)) return fail(err, "step %ld: %s", step + 1, why);
     }
 }

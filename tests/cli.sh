@@ -54,7 +54,7 @@ want 2 "expected ref or simd: gpu" generate a -p b --backend gpu
 want 1 "nowhere" inspect $dir/nowhere
 want 1 "config.json" generate $dir/nowhere -p b
 want 2 "expected --tokens" logits a b
-want 2 "expected qwen3-0.6b" bench --shape 99b
+want 2 "expected tiny, 0.6b" bench --shape 99b
 want 0 "" sizes
 if grep -q '^qwen3-1.7b  *2818572288  *795020352 ' $dir/out; then
     ok "sizes of 1.7b are those computed by hand"

@@ -12,8 +12,8 @@ python3 vectors/tiny/corpus.py 2000 2 >$out/held.txt 2>/dev/null || exit 1
 held="--held $out/held.txt"
 [ "$stop" = 0 ] || held=
 $program train vectors/tiny --init 1 --what all --text $out/train.txt $held --out $out/model-$stop \
-    --steps 1400 --stop "$stop" --warmup 100 --batch 24 --micro 8 --ctx 192 --every 200 --seed 1 \
-    --lr 3e-3 --decay 0.1 --clip 1 --backend "${BACKEND:-simd}" ${JOBS:+--jobs $JOBS} >$out/last.txt || exit 1
+    --steps 3200 --stop "$stop" --warmup 200 --batch 8 --ctx 160 --every 400 --seed 1 \
+    --lr 2e-3 --decay 0.1 --clip 1 --backend "${BACKEND:-simd}" ${JOBS:+--jobs $JOBS} >$out/last.txt || exit 1
 cat $out/last.txt
 made=$(sed 's/.* //' $out/last.txt)
 wanted=$(sed -n "s/^$stop //p" vectors/tiny/digests.txt)
