@@ -5,7 +5,7 @@
 # it on the embedded model; the figures of chapter 22 are its output.
 cd "$(dirname "$0")/.." || exit 1
 out=build/knowledge
-steps=${4:-100}
+steps=${4:-50}
 rm -rf $out && mkdir -p $out || exit 1
 build/assay quantize "$1" $out/tq4 --calib self 2>/dev/null || exit 1
 learn() { # learn NAME MODEL WHAT RATE
