@@ -1,7 +1,8 @@
 # Makefile - builds Assay, runs its tests and makes its book. `make help` lists the targets.
 #
 # CONFIG chooses the compiler and the build folder: gcc (the default, which gives build/assay),
-# clang, asan (gcc with ASan and UBSan) or fuzz (clang with libFuzzer).
+# clang, asan (gcc with ASan and UBSan) or fuzz (clang with libFuzzer). With the kernels: gpu (nvcc),
+# emu (the same kernels as C++, on the CPU) or emu-race (the same, and races between threads).
 
 CONFIG = gcc
 PYTHON = build/venv/bin/python
@@ -12,8 +13,11 @@ CC_gcc = gcc
 CC_clang = clang
 CC_asan = gcc
 CC_fuzz = clang
+CC_gpu = gcc
+CC_emu = gcc
+CC_emu-race = gcc
 CC := $(CC_$(CONFIG))
-$(if $(CC),,$(error CONFIG is $(CONFIG); it may be gcc, clang, asan or fuzz))
+$(if $(CC),,$(error CONFIG is $(CONFIG); it may be gcc, clang, asan, fuzz, gpu, emu or emu-race))
 
 # Nothing here may let a compiler change a float result: no contraction, no fast-math, no -lm.
 ARCH := $(if $(filter x86_64,$(shell uname -m)),-march=x86-64-v3)
@@ -21,10 +25,36 @@ WARN = -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Werror
 SAN_asan = -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 SAN_fuzz = $(SAN_asan) -fsanitize=fuzzer-no-link
 CFLAGS = -std=c11 -D_GNU_SOURCE -O3 $(ARCH) -ffp-contract=off -fno-fast-math -fno-math-errno \
-	-fopenmp $(WARN) $(SAN_$(CONFIG)) -Isrc $(PKG_CFLAGS)
+	-fopenmp $(WARN) $(SAN_$(CONFIG)) $(DEVICE_$(CONFIG)) -Isrc $(PKG_CFLAGS)
 PACKAGES = jansson libpcre2-8 libutf8proc libsodium
 PKG_CFLAGS := $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
 LIBS := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null)
+
+# The kernels: one file for the device, one for the host, and the emulator's own.
+NVCC := $(shell command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null)
+DEVICE_gpu = -DASSAY_GPU='"gpu"' -Ikernels
+DEVICE_emu = -DASSAY_GPU='"emu"' -Ikernels
+DEVICE_emu-race = $(DEVICE_emu)
+NVFLAGS = -std=c++17 -O3 -fmad=false -ftz=false -prec-div=true -prec-sqrt=true \
+	$(foreach a,90a 100a 120a,-gencode arch=compute_$(a),code=sm_$(a)) \
+	-Xcompiler -fopenmp,-Wall,-Wno-unknown-pragmas -Isrc -Ikernels \
+	$(if $(MEGA_WARPS),-DMEGA_WARPS=$(MEGA_WARPS))
+EMUFLAGS = -x c++ -std=c++17 -DASSAY_EMU -DMEGA_WARPS=$(WARPS) -g -O2 $(ARCH) -ffp-contract=off \
+	-fno-fast-math -fopenmp -Wall -Wextra -Wno-unknown-pragmas -Wno-missing-field-initializers \
+	-Isrc -Ikernels -Itests/emu
+WARPS = 4
+KERNELS_gpu = mega.o host.o
+KERNELS_emu = mega.o host.o emu.o
+KERNELS_emu-race = $(KERNELS_emu)
+KERNELS := $(addprefix $(B)/kernels/,$(KERNELS_$(CONFIG)))
+KERNEL_gpu = $(NVCC) $(NVFLAGS)
+KERNEL_emu = g++ $(EMUFLAGS)
+KERNEL_emu-race = $(KERNEL_emu)
+RACE_emu-race = -fsanitize=thread
+LINK_gpu = $(NVCC) -cudart static -Xcompiler -fopenmp
+LINK_emu = g++ -fopenmp -pthread
+LINK_emu-race = $(LINK_emu)
+LINK := $(or $(LINK_$(CONFIG)),$(CC) $(CFLAGS))
 
 SRC := $(sort $(wildcard src/*.c))
 OBJ := $(SRC:src/%.c=$(B)/%.o)
@@ -38,8 +68,16 @@ CHECKED := $(sort $(wildcard src/*.[ch] tests/*.[ch] kernels/*.cu kernels/*.cuh)
 all: build ## the same as build
 build: $(OBJ) $(if $(filter $(B)/main.o,$(OBJ)),$(BIN)) ## compile the program to build/assay
 
-$(BIN): $(OBJ)
-	$(CC) $(CFLAGS) -o $@ $^ $(LIBS)
+$(BIN): $(OBJ) $(KERNELS)
+	$(LINK) -o $@ $^ $(LIBS)
+
+$(B)/kernels/%.o: kernels/%.cu Makefile
+	@mkdir -p $(@D)
+	$(KERNEL_$(CONFIG)) $(if $(filter mega,$*),$(RACE_$(CONFIG))) -MMD -MP -c -o $@ $<
+
+$(B)/kernels/%.o: tests/emu/%.cpp Makefile
+	@mkdir -p $(@D)
+	$(KERNEL_$(CONFIG)) -MMD -MP -c -o $@ $<
 
 $(B)/%.o: src/%.c Makefile
 	@mkdir -p $(B)
@@ -57,9 +95,35 @@ $(B)/fuzz_%: tests/fuzz_%.c $(PARTS) Makefile
 	@mkdir -p $(B)
 	$(CC) $(CFLAGS) -fsanitize=fuzzer -MMD -MP -o $@ $< $(PARTS) $(LIBS)
 
+$(B)/mixed: tests/mixed.c $(PARTS) $(KERNELS) Makefile
+	$(CC) $(CFLAGS) -MMD -MP -c -o $@.o $<
+	$(LINK) -o $@ $@.o $(PARTS) $(KERNELS) $(LIBS)
+
 programs: build $(TESTS) # what the test runner needs
 exhaustive-programs: $(LONG)
 fuzz-programs: $(FUZZ)
+
+gpu-build: ## compile the program with its kernels to build/gpu/assay (needs nvcc)
+	@if [ -z "$(NVCC)" ]; then echo "not run: nvcc is not installed"; else \
+	    $(MAKE) --no-print-directory CONFIG=gpu build; fi
+
+emu: ## the same program with the kernels emulated on the CPU, to build/emu/assay
+	@$(MAKE) --no-print-directory CONFIG=emu build build/emu/mixed
+
+emu-race: ## the same, looking for races between threads, to build/emu-race/assay
+	@$(MAKE) --no-print-directory CONFIG=emu-race build
+
+gpu: ## on a machine with a GPU: compare with the processor, measure, write a receipt (10 minutes)
+	@sh tests/gpu.sh $(if $(BUILT),built)
+
+gpu-carry: ## programs and libraries for such a machine, under build/gpu and build/gpu-w*
+	@sh tests/gpu.sh carry
+
+ptx: ## what the CUDA compiler makes of the kernels (needs nvcc)
+	@sh tests/ptx.sh
+
+receipts: build ## receipts of devices against what this processor computes
+	@sh tests/receipts.sh
 
 demo: ## the main job: make demo MODEL=DIR quantises the folder, prints its ladder and generates
 	@sh .ci/deps build
@@ -132,7 +196,7 @@ clean: ## remove build/
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' Makefile
 
-.PHONY: all build programs exhaustive-programs fuzz-programs demo test asan clang book mirror tiny knowledge \
+.PHONY: all build gpu gpu-carry ptx receipts gpu-build emu emu-race programs exhaustive-programs fuzz-programs demo test asan clang book mirror tiny knowledge \
 	vectors sums audit proofs exhaustive fuzz bench cppcheck format format-fix deps clean help
 .DELETE_ON_ERROR:
--include $(wildcard $(B)/*.d)
+-include $(wildcard $(B)/*.d $(B)/kernels/*.d)

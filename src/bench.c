@@ -1,6 +1,5 @@
 // bench.c - sizes and speed.
 #include "bench.h"
-#include "optim.h"
 #include "simd.h"
 #include <omp.h>
 #include <sys/resource.h>
@@ -76,6 +75,16 @@ static int64_t bytes_per_token(model *m) {
     return sum;
 }
 
+// The middle of n >= 1 values, which it sorts.
+static double median(double *s, int n) {
+    for (int i = 1; i < n; i++)
+        for (int j = i; j > 0 && s[j] < s[j - 1]; j--) {
+            double x = s[j];
+            s[j] = s[j - 1], s[j - 1] = x;
+        }
+    return s[n / 2];
+}
+
 // Decodes `steps` tokens one by one; seconds per token, the median.
 static int time_decode(double *seconds, const model *m, linear_fn linear, int steps,
                        char err[ERR]) {
@@ -88,12 +97,7 @@ static int time_decode(double *seconds, const model *m, linear_fn linear, int st
         bad = ref_step(&r, &(int32_t){i % 50}, &i, &(int32_t){0}, 1, 0, err);
         if (i) s[kept++] = bench_now() - start; // the first touches cold pages
     }
-    for (int i = 1; i < kept; i++)
-        for (int j = i; j > 0 && s[j] < s[j - 1]; j--) {
-            double x = s[j];
-            s[j] = s[j - 1], s[j - 1] = x;
-        }
-    *seconds = s[kept / 2];
+    *seconds = median(s, kept);
     ref_close(&r);
     return bad;
 }
@@ -125,7 +129,8 @@ int bench_decode(const char *shape, char err[ERR]) {
 }
 
 // Steps of one sample of `rows` tokens, as many as fit a minute, three at most; the quickest ones.
-static int time_learning(model *m, int learn, int64_t rows, const char *what, char err[ERR]) {
+static int time_learning(const backend *by, model *m, int learn, int64_t rows, const char *what,
+                         char err[ERR]) {
     grad g;
     optim o;
     optim_config c = {.rate = 1e-3f, .ratio = 1, .beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-12f};
@@ -134,10 +139,10 @@ static int time_learning(model *m, int learn, int64_t rows, const char *what, ch
     float *weight = must_alloc((size_t)rows, sizeof *weight);
     for (int64_t t = 0; t < rows; t++) token[t] = (int32_t)(t * t % 251), weight[t] = 1;
     grad_batch b = {1, start, token, token, weight, NULL};
-    grad_open(&g, m, simd_linear, simd_tile, learn, 1, 1, rows);
+    grad_open(&g, m, by->linear, by->tile, learn, 1, 1, rows);
     optim_open(&o, &g, &c);
+    int bad = backend_learn(by, &g, &o, err);
     double begun = bench_now(), forward = 1e9, step = 1e9;
-    int bad = 0;
     for (int turn = 0; turn < 3 && !bad && (turn == 0 || bench_now() - begun < 60); turn++) {
         double t0 = bench_now();
         bad = grad_forward(&g, &b, err);
@@ -155,6 +160,7 @@ static int time_learning(model *m, int learn, int64_t rows, const char *what, ch
                what, (double)rows / forward, (double)rows / step, step / forward,
                (double)used.ru_maxrss * 1024e-9);
     fflush(stdout);
+    backend_detach(by);
     optim_close(&o);
     grad_close(&g);
     free(token);
@@ -166,15 +172,93 @@ int bench_learn(const char *shape, char err[ERR]) {
     const model_config *c = model_shape(shape);
     model m;
     must(c);
+    const backend by = {.linear = simd_linear, .tile = simd_tile};
     int64_t rows = c->context < 1024 ? c->context : 1024;
     printf("shape %s, random weights, %d threads, a sample of %lld tokens\n", shape,
            omp_get_max_threads(), (long long)rows);
     model_random(&m, c, KIND_TQ4, 1);
-    int bad = time_learning(&m, LEARN_R1 | LEARN_R2, rows, "TQ4, R1 and R2", err);
+    int bad = time_learning(&by, &m, LEARN_R1 | LEARN_R2, rows, "TQ4, R1 and R2", err);
     model_close(&m);
     if (bad || c->hidden > 256) return bad; // dense weights and moments of a large model: too much
     model_random(&m, c, KIND_F32, 1);
-    bad = time_learning(&m, LEARN_DENSE | LEARN_NORMS, rows, "F32, everything", err);
+    bad = time_learning(&by, &m, LEARN_DENSE | LEARN_NORMS, rows, "F32, everything", err);
+    model_close(&m);
+    return bad;
+}
+
+enum { DECODE_STEPS = 64, TURNS = 5, PREFILL = 512 };
+
+// Greedy decoding of `batch` sequences; seconds for each token that all of them get, the median.
+static int time_batch(const backend *by, const model *m, int64_t batch, double *seconds,
+                      char err[ERR]) {
+    ref_run r;
+    int32_t at[3][16] = {{0}}, *out = must_alloc((size_t)batch * DECODE_STEPS, sizeof *out);
+    double s[TURNS] = {0};
+    const sample_options greedy = {0, 0, 1, 0};
+    for (int32_t i = 0; i < batch; i++) at[0][i] = 7 * i, at[2][i] = i;
+    ref_open(&r, m, by->linear, batch, batch, DECODE_STEPS);
+    int bad = backend_attach(by, &r, batch, err);
+    for (int turn = -1; turn < TURNS && !bad; turn++) { // the first touches cold memory
+        ref_rows(&r, at[0], at[1], at[2], batch, 0);
+        double start = bench_now();
+        bad = by->decode(by->device, &r, &greedy, m->c.vocab, DECODE_STEPS, out, err);
+        if (turn >= 0) s[turn] = bench_now() - start;
+    }
+    *seconds = median(s, TURNS) / DECODE_STEPS;
+    backend_detach(by);
+    ref_close(&r);
+    free(out);
+    return bad;
+}
+
+// A prompt of `rows` tokens with logits for the last; seconds, the median.
+static int time_prefill(const backend *by, const model *m, int64_t rows, double *seconds,
+                        char err[ERR]) {
+    ref_run r;
+    double s[TURNS] = {0};
+    int32_t *token = must_alloc((size_t)rows * 3, sizeof *token), *pos = token + rows;
+    for (int32_t t = 0; t < rows; t++) token[t] = t * t % 251, pos[t] = t;
+    ref_open(&r, m, by->linear, rows, 1, rows);
+    int bad = backend_attach(by, &r, 1, err);
+    for (int turn = -1; turn < TURNS && !bad; turn++) {
+        double start = bench_now();
+        bad = ref_step(&r, token, pos, pos + rows, rows, rows - 1, err);
+        if (turn >= 0) s[turn] = bench_now() - start;
+    }
+    *seconds = median(s, TURNS);
+    backend_detach(by);
+    ref_close(&r);
+    free(token);
+    return bad;
+}
+
+int bench_device(const backend *by, const char *shape, char err[ERR]) {
+    const model_config *c = model_shape(shape);
+    model m;
+    backend_figures f;
+    double t;
+    must(c);
+    if (by->measure(by->device, &f, err)) return -1;
+    model_random(&m, c, KIND_TQ4, 1);
+    double bytes = (double)bytes_per_token(&m);
+    int64_t rows = c->context < PREFILL ? c->context : PREFILL;
+    int bad = 0;
+    printf("shape %s, random weights, %s; a token reads %.0f bytes of weights\n", shape, by->name,
+           bytes);
+    printf("copy within the memory: %.2f GB/s read and written; a barrier of all blocks: %.2f us\n",
+           f.copy / 1e9, 1e6 * f.barrier);
+    for (int64_t batch = 1; batch <= 16 && !bad; batch *= 4) {
+        if ((bad = time_batch(by, &m, batch, &t, err))) break;
+        printf("batch %-2lld %10.2f tokens/s  %8.2f GB/s of weights, %5.1f%% of the copy\n",
+               (long long)batch, (double)batch / t, bytes / t / 1e9, 100 * bytes / t / f.copy);
+        fflush(stdout);
+    }
+    if (!bad && !(bad = time_prefill(by, &m, rows, &t, err)))
+        printf("prefill  %10.2f tokens/s, %lld tokens\n", (double)rows / t, (long long)rows);
+    rows = c->context < 2 * PREFILL ? c->context : 2 * PREFILL;
+    bad = bad || time_learning(by, &m, LEARN_R1 | LEARN_R2, rows, "TQ4, R1 and R2", err) ||
+          by->measure(by->device, &f, err);
+    if (!bad) printf("kernel launches: %ld\n", f.launches);
     model_close(&m);
     return bad;
 }

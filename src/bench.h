@@ -2,7 +2,7 @@
 // memory bandwidth that the same run measures.
 #ifndef BENCH_H
 #define BENCH_H
-#include "model.h"
+#include "backend.h"
 
 double bench_now(void); // seconds of a clock that never jumps
 void bench_sizes(void); // a table to stdout
@@ -11,4 +11,6 @@ void bench_sizes(void); // a table to stdout
 int bench_decode(const char *shape, char err[ERR]);
 // Forward passes and whole steps of learning at a shape, their ratio, and the memory they took.
 int bench_learn(const char *shape, char err[ERR]);
+// The same on a device: decoding in batches, prefill, learning, and what its one launch costs.
+int bench_device(const backend *by, const char *shape, char err[ERR]);
 #endif

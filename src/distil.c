@@ -18,7 +18,7 @@ int distil_open(distil_model *q, const model *dense, tq_rung rung, const convert
     *q = (distil_model){.m = *dense, .kept = must_alloc(slots, sizeof *q->kept)};
     q->m.layer = must_alloc(layers, sizeof *q->m.layer);
     memcpy(q->m.layer, dense->layer, layers * sizeof *q->m.layer);
-    q->m.owned = must_alloc(slots * 2, sizeof *q->m.owned); // what grad_open will move
+    q->m.owned = must_alloc(slots * OWNED, sizeof *q->m.owned);
     q->m.owned_count = 0;
     int bad = convert_quantize(dense, rung, calib, keep, q, err);
     if (dense->c.tied) q->m.head = q->m.embed;

@@ -57,14 +57,17 @@ static int share(float limit, int64_t *sum, float x) {
     return 0;
 }
 
-// -1 and the line of an error in the mirror that is running; slot -1: of the stream or the loss.
-static int bad_gradient(const grad *g, int slot, char err[ERR]) {
+int grad_not_finite(const model_config *c, int layer, tape_op op, int slot, char err[ERR]) {
     char where[40] = "";
-    const grad_work *w = g->work;
-    if (w->layer >= 0) snprintf(where, sizeof where, "layer %d, ", w->layer);
-    return fail(err, "%smirror of %s: %s%s is not finite or too large", where, tape_op_name[w->op],
+    if (layer >= 0) snprintf(where, sizeof where, "layer %d, ", layer);
+    return fail(err, "%smirror of %s: %s%s is not finite or too large", where, tape_op_name[op],
                 slot < 0 ? "" : "the gradient of ",
-                slot < 0 ? "a value" : model_slot_at(&g->r.m->c, slot).name);
+                slot < 0 ? "a value" : model_slot_at(c, slot).name);
+}
+
+// The same of the mirror that is running; slot -1: of the stream or the loss.
+static int bad_gradient(const grad *g, int slot, char err[ERR]) {
+    return grad_not_finite(&g->r.m->c, g->work->layer, g->work->op, slot, err);
 }
 
 // The mirror that begins.
@@ -470,10 +473,10 @@ static float row_loss(const grad *g, float logp, float weight, float old, float 
 }
 
 // KL from the teacher plus half the mean square of the logits' difference: logits z and zt [n]
-// become dz and scratch; *logp: of y.
-static float match_loss(float *z, float *zt, int64_t n, float weight, int32_t y, float *logp) {
-    float peak, peak_t, vocab = (float)n;
-    float *d = must_alloc((size_t)n * 3, sizeof *d), *e = d + n, *f = e + n;
+// become dz and scratch, as d [3, n] is; *logp: of y.
+static float match_loss(float *z, float *zt, float *d, int64_t n, float weight, int32_t y,
+                        float *logp) {
+    float peak, peak_t, vocab = (float)n, *e = d + n, *f = e + n;
     memcpy(d, z, (size_t)n * sizeof *d);
     memcpy(e, zt, (size_t)n * sizeof *e);
     for (int64_t i = 0; i < n; i++) f[i] = num_sub(z[i], zt[i]);
@@ -487,13 +490,14 @@ static float match_loss(float *z, float *zt, int64_t n, float weight, int32_t y,
         z[i] = num_mul(weight, num_add(num_sub(num_div(z[i], sum), zt[i]), num_div(f[i], vocab)));
     }
     float apart = num_div(num_lane_dot(f, f, n), num_mul(2.0f, vocab));
-    float loss = num_mul(weight, num_add(num_lane_dot(zt, d, n), apart));
-    free(d);
-    return loss;
+    return num_mul(weight, num_add(num_lane_dot(zt, d, n), apart));
 }
 
-// The row t of the pass: its logits z become their gradient; the loss is added.
-static int head_row(grad *g, const grad_batch *b, int64_t t, float *z, float *zt, int64_t *loss) {
+// The row t of the pass: its logits z become their gradient (0 where the row is masked), and its
+// loss is added; 1: the loss is not finite or too large. Matching: zt, the teacher's logits, and
+// d [3, vocab] are overwritten; otherwise both are NULL.
+static int head_row(grad *g, const grad_batch *b, int64_t t, float *z, float *zt, float *d,
+                    int64_t *loss) {
     int64_t n = g->r.m->c.vocab, at = b->start[0] + t;
     int32_t y = b->target[at];
     if (y < 0) {
@@ -503,7 +507,7 @@ static int head_row(grad *g, const grad_batch *b, int64_t t, float *z, float *zt
     float zy = z[y], peak, factor;
     if (g->kind == LOSS_MATCH)
         return share(limit_of(g, g->r.context), loss,
-                     match_loss(z, zt, n, b->weight[at], y, &g->logp[t]));
+                     match_loss(z, zt, d, n, b->weight[at], y, &g->logp[t]));
     float sum = exponentials(z, n, &peak);
     g->logp[t] = num_sub(num_sub(zy, peak), num_log(sum));
     float value = row_loss(g, g->logp[t], b->weight[at], b->old ? b->old[at] : 0, &factor);
@@ -529,10 +533,15 @@ static int head(grad *g, const grad_batch *b, const int64_t *start, int64_t seqs
         r[i]->rows = all;
         if (bad) return -1;
     }
-#pragma omp parallel for schedule(static) reduction(+ : loss) reduction(| : bad)
-    for (int64_t t = first; t < last; t++)
-        bad |= head_row(g, b, t, g->r.logits + (t - first) * vocab,
-                        r[1] ? r[1]->logits + (t - first) * vocab : NULL, &loss);
+#pragma omp parallel reduction(+ : loss) reduction(| : bad)
+    {
+        float *d = r[1] ? must_alloc((size_t)vocab * 3, sizeof *d) : NULL;
+#pragma omp for schedule(static)
+        for (int64_t t = first; t < last; t++)
+            bad |= head_row(g, b, t, g->r.logits + (t - first) * vocab,
+                            r[1] ? r[1]->logits + (t - first) * vocab : NULL, d, &loss);
+        free(d);
+    }
     if (bad) return bad_gradient(g, -1, err);
     g->loss += loss;
     if (!back) return 0;
@@ -565,6 +574,7 @@ static int pass(grad *g, const grad_batch *b, int back, char err[ERR]) {
     const model_config *c = &g->r.m->c;
     int64_t T = b->start[b->seqs] - b->start[0], first = b->start[0];
     must(b->seqs <= g->r.seqs);
+    if (g->pass) return g->pass(g, b, back, err);
     for (int64_t s = 0; s < b->seqs; s++)
         for (int64_t t = b->start[s]; t < b->start[s + 1]; t++)
             w->pos[t - first] = (int32_t)(t - b->start[s]), w->seq[t - first] = (int32_t)s;
@@ -591,6 +601,7 @@ int grad_pass(grad *g, const grad_batch *b, char err[ERR]) { return pass(g, b, 1
 
 void grad_zero(grad *g) {
     g->loss = 0;
+    if (g->zero) g->zero(g);
     for (int i = 0; i < g->parts; i++)
         memset(g->part[i].sum, 0, (size_t)g->part[i].n * sizeof *g->part[i].sum);
 }

@@ -38,7 +38,9 @@ typedef struct {
     const float *old;      // [rows] LOSS_POLICY: log-probability under the policy that sampled
 } grad_batch;
 
-typedef struct {
+struct optim_now; // of optim.h
+
+typedef struct grad {
     ref_run r;
     tile_fn tile;
     ref_run *teacher; // LOSS_MATCH: a run of another model, with room for the same rows
@@ -50,6 +52,11 @@ typedef struct {
     int64_t loss;    // of the batch so far, in units of GRAD_UNIT
     float *logp;     // [room] log-probability of the target, rows of the last pass
     struct grad_work *work;
+    // Who runs a pass, makes the sums 0 and steps (returns the norm) instead, or NULL: these files.
+    int (*pass)(struct grad *g, const grad_batch *b, int back, char err[ERR]);
+    void (*zero)(struct grad *g);
+    float (*step)(struct grad *g, const struct optim_now *now);
+    void *device;
 } grad;
 
 // Prepares passes of up to `micro` samples of up to `context` tokens, `samples` of them in a
@@ -63,6 +70,9 @@ void grad_zero(grad *g); // begins a batch
 int grad_forward(grad *g, const grad_batch *b, char err[ERR]);
 // The same, and the mirrors: adds to every sum.
 int grad_pass(grad *g, const grad_batch *b, char err[ERR]);
+// -1 and the line of a mirror whose value was not finite or too large; layer -1: outside the layers,
+// slot: of the parameter whose gradient it is, -1: of none.
+int grad_not_finite(const model_config *c, int layer, tape_op op, int slot, char err[ERR]);
 // Bytes that learning takes beside the weights of a shape: [0] gradients, [1] optimiser state,
 // [2] activations of a pass of `rows` tokens.
 void grad_bytes(const model_config *c, int learn, int64_t rows, int64_t bytes[3]);

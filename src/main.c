@@ -23,6 +23,7 @@ typedef struct {
     double temperature, top_p;
     int decode, chat, learn;
     train_options train;
+    backend by; // what --backend names, opened
 } options;
 
 typedef struct {
@@ -30,13 +31,27 @@ typedef struct {
     int args;          // how many it needs
     const char *takes; // the options, each with spaces around it
     int (*run)(const options *o, char err[ERR]);
+    int device; // --backend may name one
 } command;
 
-static linear_fn backend(const options *o) {
-    return !strcmp(o->backend, "ref") ? ref_linear : simd_linear;
+#ifdef ASSAY_GPU // the name of the device that this program is built for
+#include "gpu.h"
+#else
+#define ASSAY_GPU "gpu"
+static int gpu_open(backend *b, char err[ERR]) {
+    (void)b;
+    return fail(err, "--backend gpu: built without CUDA (make gpu-build)");
 }
+#endif
 
-static tile_fn tiles(const options *o) { return !strcmp(o->backend, "ref") ? ref_tile : simd_tile; }
+// What computes: a device is opened, and there is no other in its place.
+static int choose(backend *b, const char *name, char err[ERR]) {
+    int ref = !strcmp(name, "ref");
+    *b = (backend){.linear = ref ? ref_linear : simd_linear, .tile = ref ? ref_tile : simd_tile};
+    if (!strcmp(name, ASSAY_GPU) && gpu_open(b, err)) return -1;
+    b->name = name;
+    return 0;
+}
 
 // ---- inspect, tokenize
 
@@ -220,8 +235,8 @@ static int quantize_distil(const options *o, const model *dense, const convert_t
     if (convert_folder(o->args[0], o->args[1], err) ||
         distil_open(&q, dense, RUNG_DISTIL, calib, err))
         return -1;
-    int bad = distil_train(&q, dense, backend(o), tiles(o), o->distil, calib->token[0], show_distil,
-                           err) ||
+    int bad = distil_train(&q, dense, o->by.linear, o->by.tile, o->distil, calib->token[0],
+                           show_distil, err) ||
               convert_save(&q.m, o->args[0], o->args[1], err);
     distil_close(&q);
     return bad;
@@ -277,7 +292,7 @@ static int run_ladder(const options *o, char err[ERR]) {
                (long long)(calib.seqs * calib.len));
         printf("%-16s %26s  %26s  %9s %9s  %7s  %5s %11s\n", "", "raw cosine: mean, 1%, min",
                "centred: mean, 1%, min", "KL: mean", "99%", "top-1", "bits", "bytes");
-        ladder_options l = {backend(o), tiles(o), &calib, o->distil, say_row, show_distil};
+        ladder_options l = {o->by.linear, o->by.tile, &calib, o->distil, say_row, show_distil};
         n = ladder_run(rows, &m, &l, &test, err);
         bad = n < 0;
     }
@@ -307,8 +322,7 @@ static int run_train(const options *o, char err[ERR]) {
     train_options t = o->train;
     train_text text[2] = {0};
     train_result r;
-    t.dir = o->args[0], t.seed = (uint32_t)o->seed, t.linear = backend(o);
-    t.tile = tiles(o);
+    t.dir = o->args[0], t.seed = (uint32_t)o->seed, t.by = &o->by;
     if (!o->text || !t.out) return fail(err, "train: expected --text FILE and --out DIR"), 2;
     if (t.what && !train_learn(t.what))
         return fail(err, "--what %s: expected r1, r2, r1r2, r1r2+norms or all", t.what), 2;
@@ -348,11 +362,12 @@ static int run_logits(const options *o, char err[ERR]) {
     }
     if (!bad) {
         ref_run r;
-        ref_open(&r, &m, backend(o), n, 1, n);
-        bad = ref_step(&r, id, pos, seq, n, 0, err);
+        ref_open(&r, &m, o->by.linear, n, 1, n);
+        bad = backend_attach(&o->by, &r, n, err) || ref_step(&r, id, pos, seq, n, 0, err);
         FILE *f = bad ? NULL : convert_create(o->args[1]);
         if (f) fwrite(r.logits, sizeof(float), (size_t)(n * m.c.vocab), f);
         bad = bad || convert_commit(f, o->args[1], err);
+        backend_detach(&o->by);
         ref_close(&r);
     }
     free(id);
@@ -366,33 +381,51 @@ static int is_end(const model *m, int32_t id) {
     return 0;
 }
 
-// Prefill in one step, then a token at a time, each printed as it comes.
+enum { CHUNK = 16 }; // tokens of a device's command
+
+// Draws what follows token id of position at: one token, or on a device up to CHUNK of the `most`
+// that are wanted. Returns how many; -1: an error.
+static int64_t draw(const backend *by, ref_run *r, const sample_options *so, int64_t known,
+                    int32_t id, int32_t at, int64_t most, int32_t next[CHUNK], char err[ERR]) {
+    const int32_t seq = 0;
+    if (by->device) {
+        int64_t n = most < CHUNK ? most : CHUNK;
+        ref_rows(r, &id, &at, &seq, 1, 0);
+        return by->decode(by->device, r, so, known, n, next, err) ? -1 : n;
+    }
+    if (ref_step(r, &id, &at, &seq, 1, 0, err)) return -1;
+    *next = sample_token(r->logits, known, so, 0, (uint32_t)at + 1);
+    return 1;
+}
+
+// Prefill in one step, then token after token, each printed as it comes.
 static int generate(const options *o, const model *m, const tokenizer *t, const int32_t *ids,
                     int64_t n, char err[ERR]) {
     ref_run r;
-    int64_t most = o->n < o->context - n ? o->n : o->context - n, made = 0;
-    int32_t *pos = must_alloc((size_t)n * 2, sizeof *pos), *seq = pos + n, id = 0;
+    int64_t most = o->n < o->context - n ? o->n : o->context - n, made = 0, have = 1, used = 0;
+    int32_t *pos = must_alloc((size_t)n * 2, sizeof *pos), *seq = pos + n, next[CHUNK];
     int64_t known =
         token_count(t) < m->c.vocab ? token_count(t) : m->c.vocab; // rows may be padding
     char *out = must_alloc(token_room(t), 1);
     token_stream s = {0};
     sample_options so = {(float)o->temperature, (int)o->top_k, (float)o->top_p, (uint32_t)o->seed};
-    ref_open(&r, m, backend(o), n, 1, n + most);
+    ref_open(&r, m, o->by.linear, n, 1, n + most);
     for (int64_t i = 0; i < n; i++) {
         pos[i] = (int32_t)i;
         token_decode(t, &s, ids[i], 1, out, token_room(t)); // the prompt's text is known
     }
     double start = bench_now(), first = 0;
-    int bad = ref_step(&r, ids, pos, seq, n, n - 1, err);
-    if (!bad) first = bench_now();
+    int bad = backend_attach(&o->by, &r, 1, err) || ref_step(&r, ids, pos, seq, n, n - 1, err);
+    if (!bad) first = bench_now(), *next = sample_token(r.logits, known, &so, 0, (uint32_t)n);
     for (; !bad && made < most; made++) {
-        int32_t at = (int32_t)(n + made);
-        id = sample_token(r.logits, known, &so, 0, (uint32_t)at);
+        int32_t id = next[used++];
         if (is_end(m, id)) break;
         size_t k = token_decode(t, &s, id, 1, out, token_room(t));
         fwrite(out, 1, k, stdout);
         fflush(stdout);
-        if (made + 1 < most) bad = ref_step(&r, &id, &at, seq, 1, 0, err);
+        if (used < have || made + 1 == most) continue;
+        have = draw(&o->by, &r, &so, known, id, (int32_t)(n + made), most - made - 1, next, err);
+        used = 0, bad = have < 0;
     }
     if (!bad) {
         size_t k = token_decode(t, &s, -1, 1, out, token_room(t));
@@ -403,6 +436,7 @@ static int generate(const options *o, const model *m, const tokenizer *t, const 
                 (long long)n, first - start, (long long)made,
                 made > 1 ? (double)(made - 1) / took : 0);
     }
+    backend_detach(&o->by);
     ref_close(&r);
     free(pos);
     free(out);
@@ -442,6 +476,7 @@ static int run_generate(const options *o, char err[ERR]) {
 static int run_bench(const options *o, char err[ERR]) {
     if (!model_shape(o->shape))
         return fail(err, "--shape %s: expected tiny, 0.6b, 1.7b, 8b or 14b", o->shape), 2;
+    if (o->by.device) return bench_device(&o->by, o->shape, err);
     return o->learn ? bench_learn(o->shape, err) : bench_decode(o->shape, err);
 }
 
@@ -452,7 +487,7 @@ static int run_sizes(const options *o, char err[ERR]) {
 }
 
 static int run_verify(const options *o, char err[ERR]) {
-    int failed = 0, passed = verify_all(o->vectors, backend(o), &failed, err);
+    int failed = 0, passed = verify_all(o->vectors, &o->by, &failed, err);
     if (passed < 0) return -1;
     printf("%d passed, %d failed\n", passed, failed);
     return failed ? fail(err, "verify: %d of %d cases differ", failed, passed + failed) : 0;
@@ -462,45 +497,45 @@ static int run_verify(const options *o, char err[ERR]) {
 
 static const command commands[] = {
     {"inspect", "PATH", "names, types, shapes and bytes of a folder or a safetensors file", 1, "",
-     run_inspect},
+     run_inspect, 0},
     {"tokenize", "DIR [--decode]", "ids of the text on stdin, or its text from ids", 1,
-     " --decode ", run_tokenize},
+     " --decode ", run_tokenize, 0},
     {"quantize",
      "DIR OUT [--rung rotate|codebook|feedback|retarget|distil] [--calib FILE|self]\n"
      "       [--distil STEPS] [--backend ref|simd] [--jobs N]",
      "a dense model to TQ4; the last three calibrate on a text (self: sampled from the model)", 2,
-     " --rung --calib --distil --backend --jobs ", run_quantize},
-    {"logits", "MODEL --tokens 1,2,3 OUT [--backend ref|simd] [--jobs N]",
+     " --rung --calib --distil --backend --jobs ", run_quantize, 0},
+    {"logits", "MODEL --tokens 1,2,3 OUT [--backend ref|simd|gpu] [--jobs N]",
      "raw little-endian float32 [tokens, vocab] to OUT", 2, " --tokens --backend --jobs ",
-     run_logits},
+     run_logits, 1},
     {"generate",
      "MODEL -p TEXT [-n N] [--chat] [--temp T --top-k K --top-p P --seed S] [--context N]\n"
-     "       [--backend ref|simd] [--jobs N]",
+     "       [--backend ref|simd|gpu] [--jobs N]",
      "text to stdout as it comes, tokens/s to stderr", 1,
-     " -p -n --chat --temp --top-k --top-p --seed --context --backend --jobs ", run_generate},
+     " -p -n --chat --temp --top-k --top-p --seed --context --backend --jobs ", run_generate, 1},
     {"ladder",
      "DIR [--text FILE] [--calib FILE] [--distil STEPS] [--json FILE] [--svg FILE]\n"
      "       [--backend ref|simd] [--jobs N]",
      "how close each rung's answers come to the dense model's", 1,
-     " --text --calib --distil --json --svg --backend --jobs ", run_ladder},
+     " --text --calib --distil --json --svg --backend --jobs ", run_ladder, 0},
     {"train",
      "MODEL --text FILE --out DIR [--held FILE] [--what r1|r2|r1r2|r1r2+norms|all]\n"
      "       [--steps N] [--stop N] [--lr X] [--warmup N] [--batch B] [--micro M] [--ctx T] "
      "[--seed S]\n"
      "       [--clip X] [--decay X] [--every N] [--init SEED] [--resume]\n"
-     "       [--backend ref|simd] [--jobs N]",
+     "       [--backend ref|simd|gpu] [--jobs N]",
      "learns a text; --init: random weights by the folder's config.json; --resume: goes on", 1,
      " --text --out --held --what --steps --stop --lr --warmup --batch --micro --ctx --seed --clip "
      "--decay"
      " --every --init --resume --backend --jobs ",
-     run_train},
-    {"verify", "[--backend ref|simd] [--vectors DIR] [--jobs N]",
+     run_train, 1},
+    {"verify", "[--backend ref|simd|gpu] [--vectors DIR] [--jobs N]",
      "the golden vectors of the arithmetic and of whole models", 0, " --backend --vectors --jobs ",
-     run_verify},
-    {"bench", "[--shape tiny|0.6b|1.7b|8b|14b] [--learn] [--jobs N]",
+     run_verify, 1},
+    {"bench", "[--shape tiny|0.6b|1.7b|8b|14b] [--learn] [--backend gpu] [--jobs N]",
      "random weights: decode speed against the memory's bandwidth; --learn: steps against forward",
-     0, " --shape --learn --jobs ", run_bench},
-    {"sizes", "", "exact bytes of each shape", 0, "", run_sizes},
+     0, " --shape --learn --backend --jobs ", run_bench, 1},
+    {"sizes", "", "exact bytes of each shape", 0, "", run_sizes, 0},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
@@ -602,8 +637,12 @@ static int parse(const command *c, int argc, char **argv, options *o) {
         if (!p) o->args[args++] = argv[i];
     }
     if (args < c->args) return usage(c, "an argument is missing", "");
-    if (strcmp(o->backend, "ref") && strcmp(o->backend, "simd"))
-        return usage(c, "--backend: expected ref or simd: ", o->backend);
+    if (strcmp(o->backend, "ref") && strcmp(o->backend, "simd") &&
+        (strcmp(o->backend, ASSAY_GPU) || !c->device))
+        return usage(c,
+                     c->device ? "--backend: expected ref, simd or " ASSAY_GPU ": "
+                               : "--backend: expected ref or simd: ",
+                     o->backend);
     if (!o->prompt && strstr(c->takes, " -p ")) return usage(c, "-p TEXT is missing", "");
     return 0;
 }
@@ -639,7 +678,9 @@ int main(int argc, char **argv) {
     int bad = parse(c, argc - 2, argv + 2, &o);
     if (bad) return bad;
     if (o.jobs) omp_set_num_threads((int)o.jobs);
-    bad = c->run(&o, err);
+    bad = choose(&o.by, o.backend, err);
+    if (!bad) bad = c->run(&o, err);
+    if (o.by.device) o.by.close(o.by.device);
     for (char *p = err; *p; p++)
         if ((unsigned char)*p < 32 || *p == 127) *p = '?'; // names come from files of strangers
     if (bad) fprintf(stderr, "assay: %s\n", err);

@@ -186,13 +186,14 @@ const float **model_norm(model *m, int slot) {
 // ---- opening a folder
 
 void *model_own(model *m, int64_t n, size_t size) {
+    must(m->owned_count < (int64_t)model_slots(&m->c) * OWNED);
     return m->owned[m->owned_count++] = must_align((size_t)n, size);
 }
 
 static void prepare(model *m, const model_config *c) {
     *m = (model){.c = *c};
     m->layer = must_alloc((size_t)c->layers, sizeof *m->layer);
-    m->owned = must_alloc((size_t)model_slots(c) * 8, sizeof *m->owned);
+    m->owned = must_alloc((size_t)model_slots(c) * OWNED, sizeof *m->owned);
 }
 
 // A tensor that must have this type and shape (cols < 0: one dimension).

@@ -41,6 +41,8 @@ typedef struct {
 int model_config_read(model_config *c, const char *dir, char err[ERR]);
 int model_open(model *m, const char *dir, char err[ERR]);
 void model_close(model *m);
+// Room in m->owned for each slot: a random matrix takes 4 pieces, grad_open moves 2 of a TQ4 matrix.
+enum { OWNED = 8 };
 void *model_own(model *m, int64_t n, size_t size); // n * size bytes that model_close frees
 // A model of that shape with random weights (recipe in chapter 6): kind KIND_TQ4 (embedding and
 // head I8) or KIND_F32.

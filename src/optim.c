@@ -46,7 +46,8 @@ static void wide_add(wide *w, unsigned __int128 x) {
     w->high += w->low < x;
 }
 
-// sqrt(w): the leading 62 bits (one fewer when that makes the shift even), as float, halved.
+// sqrt(w): pairs of low bits are dropped until w is below 2^62, which leaves its leading 61 or 62;
+// these are rounded to a float, and its root is doubled once for every pair.
 static float wide_root(const wide *w) {
     int shift = 0;
     wide x = *w;
@@ -102,6 +103,10 @@ void optim_step(optim *o, grad *g, float count) {
     float inv = num_div(1.0f, count), rate = optim_rate(c, t);
     float cm = num_div(1.0f, num_sub(1.0f, power(c->beta1, t)));
     float cv = num_div(1.0f, num_sub(1.0f, power(c->beta2, t)));
+    if (g->step) {
+        o->norm = g->step(g, &(optim_now){c, count, rate, cm, cv});
+        return;
+    }
     o->norm = num_mul(num_mul(gradient_norm(o), GRAD_UNIT), inv);
     float clip = c->clip > 0 && o->norm > c->clip ? num_div(c->clip, o->norm) : 1.0f;
     float unit = num_mul(num_mul(GRAD_UNIT, inv), clip);

@@ -28,6 +28,13 @@ typedef struct {
     float norm; // of the last step's mean gradient, before clipping
 } optim;
 
+// What all parameters of a step share, and what a device is told of it.
+typedef struct optim_now {
+    const optim_config *c;
+    float count, rate;
+    float correct_m, correct_v; // 1 / (1 - beta^t)
+} optim_now;
+
 void optim_open(optim *o, const grad *g, const optim_config *c);
 void optim_close(optim *o);
 float optim_rate(const optim_config *c, int64_t step); // step 1 .. steps

@@ -87,7 +87,7 @@ float *ref_cache(const ref_run *r, float *base, int layer, int64_t seq, int64_t 
            ((layer % r->cached * r->seqs + seq) * c->kv_heads + head) * r->context * c->head_dim;
 }
 
-static int not_finite(const tape_phase *p, char err[ERR]) {
+int ref_not_finite(const tape_phase *p, char err[ERR]) {
     if (p->layer < 0) return fail(err, "phase %s: a value is not finite", tape_op_name[p->op]);
     return fail(err, "layer %d, phase %s: a value is not finite", p->layer, tape_op_name[p->op]);
 }
@@ -101,7 +101,7 @@ static int linears(ref_run *r, const tape_phase *p, const float *x, int64_t rows
         const tq_matrix *w = p->w[i], *before = i ? p->w[i - 1] : NULL;
         int same = before && before->kind != KIND_F32 && before->rotate == w->rotate;
         if (w->kind != KIND_F32 && !same && tq_quantize(&r->acts, x, rows, w))
-            return not_finite(p, err);
+            return ref_not_finite(p, err);
         r->linear(w, &r->acts, x, rows, y[i]);
     }
     return 0;
@@ -187,14 +187,17 @@ static int phase_down(ref_run *r, const tape_phase *p, char err[ERR]) {
     return add_linear(r, p, r->g, err);
 }
 
+void ref_logits(ref_run *r, int64_t rows) {
+    if (rows * r->m->c.vocab <= r->logits_room) return;
+    free(r->logits);
+    r->logits_room = rows * r->m->c.vocab;
+    r->logits = must_alloc((size_t)r->logits_room, sizeof *r->logits);
+}
+
 static int phase_head(ref_run *r, const tape_phase *p, char err[ERR]) {
     const model_config *c = &r->m->c;
     int64_t rows = r->rows - r->head_from, first = r->head_from * c->hidden;
-    if (rows * c->vocab > r->logits_room) {
-        free(r->logits);
-        r->logits_room = rows * c->vocab;
-        r->logits = must_alloc((size_t)r->logits_room, sizeof *r->logits);
-    }
+    ref_logits(r, rows);
     for (int64_t t = 0; t < rows; t++)
         ref_norm(r->n + t * c->hidden, r->x + first + t * c->hidden, p->norm, c->hidden, c->eps);
     return linears(r, p, r->n, rows, (float *[]){r->logits}, err);
@@ -212,6 +215,7 @@ int ref_phase(ref_run *r, const tape_phase *p, char err[ERR]) {
     int64_t T = r->rows, q = T * c->heads * c->head_dim, kv = T * c->kv_heads * c->head_dim;
     int64_t x = T * c->hidden, g = T * c->inter;
     int bad = 0, ok = 1;
+    if (r->phase) return r->phase(r, p, err);
     switch (p->op) {
     case OP_EMBED: bad = phase_embed(r), ok = ref_finite(r->x, x); break;
     case OP_QKV:
@@ -230,7 +234,7 @@ int ref_phase(ref_run *r, const tape_phase *p, char err[ERR]) {
         break;
     case OPS: must(!"a phase has an operation");
     }
-    return bad ? -1 : ok ? 0 : not_finite(p, err);
+    return bad ? -1 : ok ? 0 : ref_not_finite(p, err);
 }
 
 void ref_rows(ref_run *r, const int32_t *token, const int32_t *pos, const int32_t *seq,
@@ -245,6 +249,7 @@ void ref_rows(ref_run *r, const int32_t *token, const int32_t *pos, const int32_
 int ref_step(ref_run *r, const int32_t *token, const int32_t *pos, const int32_t *seq, int64_t rows,
              int64_t head_from, char err[ERR]) {
     ref_rows(r, token, pos, seq, rows, head_from);
+    if (r->phase) return r->phase(r, NULL, err);
     for (int i = 0; i < r->t.count; i++)
         if (ref_phase(r, &r->t.phase[i], err)) return -1;
     return 0;

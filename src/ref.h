@@ -42,6 +42,10 @@ typedef struct ref_run {
     int (*tap)(void *ctx, const tape_phase *p, const float *x, int64_t rows, int64_t cols,
                char err[ERR]);
     void *tap_ctx;
+    // Who runs a phase instead, and brings home what it makes (chapter 8); p NULL: all phases, of
+    // which only logits come home. NULL: this file does.
+    int (*phase)(struct ref_run *r, const tape_phase *p, char err[ERR]);
+    void *device;
 } ref_run;
 
 // y = x / rms(x) * w. x and y [n] may be the same.
@@ -58,6 +62,10 @@ void ref_close(ref_run *r);
 // the arrays must live until the step is done.
 void ref_rows(ref_run *r, const int32_t *token, const int32_t *pos, const int32_t *seq,
               int64_t rows, int64_t head_from);
+// Room for the logits of that many rows.
+void ref_logits(ref_run *r, int64_t rows);
+// -1 and the line that a value of a phase was not finite.
+int ref_not_finite(const tape_phase *p, char err[ERR]);
 // One phase of the current step. -1: a value was not finite (err names layer and phase).
 int ref_phase(ref_run *r, const tape_phase *p, char err[ERR]);
 // ref_rows() and all phases.

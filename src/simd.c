@@ -127,11 +127,10 @@ VNNI static inline void row_vnni(const tq_matrix *m, int64_t r, const laid *l, c
                 u = _mm512_dpbusd_epi32(u, w[1], _mm512_loadu_si512(x + 64));
                 v = _mm512_mullo_epi32(v, s[0]);
                 v = _mm512_add_epi32(v, _mm512_mullo_epi32(u, s[1]));
-            } else {
+            } else
                 v = _mm512_dpbusd_epi32(v, w[1], _mm512_loadu_si512(x + 64));
-                v = _mm512_mullo_epi32(v, s[0]);
-            }
             v = _mm512_add_epi32(v, _mm512_srli_epi64(v, 32)); // lane 2k: 2k and 2k + 1
+            if (!i8) v = _mm512_mul_epi32(v, s[0]);            // both are of block k
             sum[t] = _mm512_add_epi64(sum[t], _mm512_mul_epi32(v, k));
         }
     }
@@ -161,22 +160,23 @@ int simd_levels(void) {
                : 2;
 }
 
+// Tokens in blocks: a block's activations, 3/2 byte a column, stay in a near cache while a thread's
+// rows pass over them, and so do the lines of y that neighbouring rows write.
 static void x86_linear(const tq_matrix *m, const tq_acts *a, int64_t rows, float *y, int level) {
+    enum { TOKENS = 16 };
     int vnni = level == 2 && m->group == 128; // its step is a group of 128 columns
     laid l = lay_out(m, a, rows, vnni ? 128 : 32);
 #pragma omp parallel
-    {
-        int64_t *sum = must_alloc((size_t)rows, sizeof *sum);
-#pragma omp for schedule(static)
+    for (int64_t t = 0; t < rows; t += TOKENS) {
+        int64_t T = rows - t < TOKENS ? rows - t : TOKENS, at = t * m->pad, sum[TOKENS];
+        laid block = {l.q + at, l.bias + at / (m->kind == KIND_I8 ? 4 : 8)};
+        const int32_t *mult = a->mult + at / m->group;
+#pragma omp for schedule(static) nowait
         for (int64_t r = 0; r < m->rows; r++) {
-            if (vnni)
-                rows_vnni(m, r, l, a->mult, rows, sum);
-            else
-                row_avx2(m, r, &l, a->mult, rows, sum);
-            for (int64_t t = 0; t < rows; t++)
-                y[t * m->rows + r] = tq_finish(sum[t], m->row[r], a->e[t]);
+            vnni ? rows_vnni(m, r, block, mult, T, sum) : row_avx2(m, r, &block, mult, T, sum);
+            for (int64_t i = 0; i < T; i++)
+                y[(t + i) * m->rows + r] = tq_finish(sum[i], m->row[r], a->e[t + i]);
         }
-        free(sum);
     }
     free(l.q);
     free(l.bias);

@@ -117,7 +117,7 @@ static void run_open(train *t, model *m, const train_options *o, const train_tex
     for (int k = 0; k < 2; k++) t->curve[k] = must_alloc((size_t)o->steps + 2, sizeof(float));
     for (long i = 0; i < rows; i++) t->weight[i] = 1;
     for (long i = 0; i <= o->micro; i++) t->start[i] = i * o->ctx;
-    grad_open(&t->g, m, o->linear, o->tile, o->learn, samples, o->micro, o->ctx);
+    grad_open(&t->g, m, o->by->linear, o->by->tile, o->learn, samples, o->micro, o->ctx);
     const optim_config c = {(float)o->rate,  0.3f,           0.9f,      0.95f,   1e-12f,
                             (float)o->decay, (float)o->clip, o->warmup, o->steps};
     optim_open(&t->opt, &t->g, &c);
@@ -134,6 +134,7 @@ static void run_open(train *t, model *m, const train_options *o, const train_tex
 }
 
 static void run_close(train *t) {
+    backend_detach(t->o->by);
     optim_close(&t->opt);
     grad_close(&t->g);
     free(t->id);
@@ -347,7 +348,7 @@ static int run_steps(train *t, const char *path, void (*say)(const train_progres
                 if (run_held(t, &p.held, err)) return -1;
                 t->curve[1][points(t, 1, step) - 1] = p.held;
             }
-            if (step > 0 && save_state(t, path, err)) return -1;
+            if (step > 0 && (backend_fetch(o->by, err) || save_state(t, path, err))) return -1;
         }
         if (step > first || p.held >= 0) say(&p);
         if (step == o->steps || (o->stop && step == o->stop)) return 0;
@@ -367,7 +368,8 @@ int train_run(model *m, const train_options *o, const train_text text[2],
     snprintf(path, sizeof path, "%s/state.safetensors", o->out);
     run_open(&t, m, o, text);
     int bad = (o->resume && !access(path, F_OK) && load_state(&t, path, err)) ||
-              run_steps(&t, path, say, err);
+              backend_learn(o->by, &t.g, &t.opt, err) || run_steps(&t, path, say, err) ||
+              backend_fetch(o->by, err);
     if (!bad) {
         int k = text[1].n > 0;
         train_digest(m, r->digest);

@@ -5,7 +5,7 @@
 // often it was killed and resumed.
 #ifndef TRAIN_H
 #define TRAIN_H
-#include "optim.h"
+#include "backend.h"
 
 // What is NULL, 0, or of warmup, clip and decay below 0, is not given: train_settle() chooses.
 typedef struct {
@@ -18,8 +18,7 @@ typedef struct {
     double rate, clip, decay;
     uint32_t seed;
     int resume;
-    linear_fn linear;
-    tile_fn tile;
+    const backend *by;
 } train_options;
 
 typedef struct {

@@ -3,7 +3,6 @@
 #include "num.h"
 #include "optim.h"
 #include "rng.h"
-#include "simd.h"
 #include <inttypes.h>
 #include <sodium.h>
 #include <unistd.h>
@@ -12,7 +11,7 @@
 typedef struct {
     char *id, *reason, *flags, *in, *want; // the fields; of a model want is the lines that follow
     char op[32];                           // what is run
-    linear_fn linear;
+    const backend *by;
     int way;       // of several in which the case is run
     FILE *out;     // becomes the text that is compared with want
     void *mem[16]; // freed when the case is done
@@ -93,6 +92,8 @@ static uint8_t *bytes(vector *v, const char *name, int64_t n, uint32_t which, in
     if (which == 2) p[n - 1] = 127;
     return p;
 }
+
+enum { MANY = 20 }; // tokens of a batch
 
 // ---- what runs a case: prints its result; -1: the case is malformed
 
@@ -212,31 +213,67 @@ static void print_acts(vector *v, const tq_acts *a) {
         for (int64_t i = 0; i < a->pad; i++) fprintf(v->out, "%s%d", i ? "," : " q=", a->q[i]);
 }
 
-// quant and linear. A linear layer is run on one token and on three equal ones, which simd.c
-// computes in another way; when one of the three differs, its row is printed.
+// A linear layer of x [T, cols] on a device: a tape of one OUT phase, and a residual stream of -0,
+// to which y is added without a change of its bits. -1: a value is not finite.
+static int device_linear(vector *v, const tq_matrix *m, float *x, int64_t T, float *y) {
+    tape_phase p = {.op = OP_OUT, .linears = 1, .w = {m}};
+    model one = {.c = {.hidden = m->rows, .head_dim = m->cols}, .embed = *m};
+    int32_t zero[3 * MANY] = {0};
+    char err[ERR];
+    one.c.inter = one.c.layers = one.c.heads = one.c.kv_heads = one.c.vocab = 1;
+    float *angles = must_alloc((size_t)m->cols, sizeof *angles);
+    ref_run r = {.m = &one,
+                 .t = {1, &p},
+                 .room = T,
+                 .seqs = T,
+                 .context = 1,
+                 .cached = 1,
+                 .x = y,
+                 .o = x,
+                 .cos = angles,
+                 .sin = angles};
+    for (int64_t i = 0; i < T * m->rows; i++) y[i] = -0.0f;
+    int bad = backend_attach(v->by, &r, 1, err);
+    if (!bad) ref_rows(&r, zero, zero, zero, T, T);
+    bad = bad || ref_phase(&r, &p, err);
+    if (bad && !strstr(err, "not finite")) fprintf(v->out, "%s: ", err);
+    backend_detach(v->by);
+    free(angles);
+    return bad;
+}
+
+// quant and linear. A linear layer is run on one token and on several equal ones, which simd.c and
+// a device compute in other ways; when one of them differs, its row is printed.
 static int run_acts(vector *v) {
-    enum { TOKENS = 3 };
+    static const int tokens[] = {1, 3, MANY};
     tq_acts a = {0};
     tq_matrix m;
     const float *x = NULL;
     tq_kind kind = strncmp(item(v->in, "kind"), "i8", 2) ? KIND_TQ4 : KIND_I8;
     if (get_matrix(v, &m, kind, &x)) return -1;
-    float *y = keep(v, (1 + TOKENS) * m.rows, sizeof *y), *show = y;
-    float *many = keep(v, TOKENS * m.cols, sizeof *many);
-    int finite = 1, quant = !strcmp(v->op, "quant");
-    for (int t = 0; t < TOKENS; t++) memcpy(many + t * m.cols, x, (size_t)m.cols * sizeof *x);
-    int bad = tq_quantize(&a, x, 1, &m);
+    float *y = keep(v, (1 + MANY) * m.rows, sizeof *y), *show = y, *to = y + m.rows;
+    float *many = keep(v, MANY * m.cols, sizeof *many);
+    int finite = 1, quant = !strcmp(v->op, "quant"), bad = 0;
+    for (int t = 0; t < MANY; t++) memcpy(many + t * m.cols, x, (size_t)m.cols * sizeof *x);
+    if (!v->by->device) bad = tq_quantize(&a, many, MANY, &m);
     if (quant && !bad) {
+        a.rows = 1;
         print_acts(v, &a);
-    } else if (!bad) {
-        v->linear(&m, &a, x, 1, y);
-        must(!tq_quantize(&a, many, TOKENS, &m));
-        v->linear(&m, &a, many, TOKENS, y + m.rows);
-        for (int t = 1; t <= TOKENS; t++)
-            if (memcmp(y, y + t * m.rows, (size_t)m.rows * sizeof *y)) show = y + t * m.rows;
+    } else {
+        for (int i = 0; i < 3 && !bad; i++) {
+            a.rows = tokens[i];
+            if (v->by->device)
+                bad = device_linear(v, &m, many, tokens[i], to);
+            else
+                v->by->linear(&m, &a, many, tokens[i], to);
+            if (i == 0) memcpy(y, to, (size_t)m.rows * sizeof *y);
+            for (int t = 0; t < tokens[i]; t++)
+                if (memcmp(y, to + t * m.rows, (size_t)m.rows * sizeof *y)) show = to + t * m.rows;
+            if (show != y) break;
+        }
         for (int64_t i = 0; i < m.rows; i++)
             finite &= (num_bits(show[i]) & 0x7f800000) != 0x7f800000;
-        if (finite) print_floats(v, "y=f:", show, m.rows);
+        if (finite && !bad) print_floats(v, "y=f:", show, m.rows);
     }
     tq_acts_free(&a);
     return bad || !finite ? fprintf(v->out, "error") : 0;
@@ -329,6 +366,36 @@ static void print_phase(vector *v, const ref_run *r, const tape_phase *p) {
     fprintf(v->out, " %08x %08x", num_bits(first[0]), num_bits(first[1]));
 }
 
+// What a device does in one command must be what it did phase by phase: all rows, of which want
+// has the logits, and then single rows; and it must draw the tokens that sample.c draws.
+static int whole_steps(vector *v, ref_run *r, const float *want, char err[ERR]) {
+    enum { ROWS = 9, STEPS = 6 };
+    static const sample_options how[] = {{0, 0, 1, 0}, {0.8f, 0, 1, 7}, {1.5f, 9, 0.9f, 8}};
+    const int32_t *token = r->token, *pos = r->pos, zero = 0;
+    int64_t T = r->rows, vocab = r->m->c.vocab, known = vocab - 3, steps = T < STEPS ? T : STEPS;
+    size_t row = (size_t)vocab * sizeof *want;
+    int32_t drawn[STEPS];
+    if (ref_step(r, token, pos, r->seq, T, 0, err)) return -1;
+    if (memcmp(r->logits, want, (size_t)T * row)) fprintf(v->out, "; all rows in a step differ");
+    for (int64_t t = T > ROWS ? T - ROWS : 0; t < T; t++) {
+        if (ref_step(r, token + t, pos + t, &zero, 1, 0, err)) return -1;
+        if (memcmp(r->logits, want + t * vocab, row))
+            fprintf(v->out, "; row %d alone differs", (int)t);
+    }
+    for (int k = 0; k < 3; k++) {
+        int32_t id = token[0], at = 0;
+        ref_rows(r, &id, &at, &zero, 1, 0);
+        if (v->by->decode(v->by->device, r, &how[k], known, steps, drawn, err)) return -1;
+        for (; at < steps; at++) {
+            if (ref_step(r, &id, &at, &zero, 1, 0, err)) return -1;
+            id = sample_token(r->logits, known, &how[k], 0, (uint32_t)at + 1);
+            if (id != drawn[at])
+                return fprintf(v->out, "; draw %d, token %d: %d for %d", k, at, drawn[at], id), 0;
+        }
+    }
+    return 0;
+}
+
 static int run_whole(vector *v) {
     model m;
     ref_run r;
@@ -343,12 +410,18 @@ static int run_whole(vector *v) {
     }
     int dense = !strncmp(item(v->in, "kind"), "f32", 3);
     model_random(&m, &c, dense ? KIND_F32 : KIND_TQ4, (uint32_t)seed);
-    ref_open(&r, &m, v->linear, T, 1, T);
+    ref_open(&r, &m, v->by->linear, T, 1, T);
     ref_rows(&r, token, pos, seq, T, 0);
-    for (int i = 0, bad = 0; i < r.t.count && !bad; i++) {
-        bad = ref_phase(&r, &r.t.phase[i], err);
-        bad ? (void)fprintf(v->out, "\n%s", err) : print_phase(v, &r, &r.t.phase[i]);
+    int bad = backend_attach(v->by, &r, T, err);
+    for (int i = 0; i < r.t.count && !bad; i++)
+        if (!(bad = ref_phase(&r, &r.t.phase[i], err))) print_phase(v, &r, &r.t.phase[i]);
+    if (v->by->device && !bad) {
+        float *logits = keep(v, T * c.vocab, sizeof *logits);
+        memcpy(logits, r.logits, (size_t)(T * c.vocab) * sizeof *logits);
+        bad = whole_steps(v, &r, logits, err);
     }
+    if (bad) fprintf(v->out, "\n%s", err);
+    backend_detach(v->by);
     ref_close(&r);
     model_close(&m);
     return 0;
@@ -425,13 +498,13 @@ static int run_grad(vector *v) {
     float *logp = keep(v, T, sizeof *logp);
     model_random(&m, &c, dense ? KIND_F32 : KIND_TQ4, (uint32_t)integer(v, "seed"));
     model_random(&other, &c, KIND_F32, (uint32_t)integer(v, "teacher"));
-    ref_open(&teacher, &other, v->linear, micro * context, micro, context);
-    grad_open(&g, &m, v->linear, v->linear == ref_linear ? ref_tile : simd_tile,
-              (int)integer(v, "learn"), b.seqs, micro, context);
+    ref_open(&teacher, &other, v->by->linear, micro * context, micro, context);
+    grad_open(&g, &m, v->by->linear, v->by->tile, (int)integer(v, "learn"), b.seqs, micro, context);
     g.teacher = &teacher;
     g.kind = loss == 'm' ? LOSS_MATCH : loss == 'p' ? LOSS_POLICY : LOSS_TEXT;
     g.low = real(v, "low"), g.high = real(v, "high");
-    if (!v->way && !(bad = grad_forward(&g, &b, err))) alone = g.loss;
+    bad = backend_learn(v->by, &g, NULL, err);
+    if (!v->way && !bad && !(bad = grad_forward(&g, &b, err))) alone = g.loss;
     grad_zero(&g);
     for (int64_t s = 0; s < b.seqs && !bad; s += micro) {
         grad_batch part = b;
@@ -440,6 +513,8 @@ static int run_grad(vector *v) {
         bad = grad_pass(&g, &part, err);
         memcpy(logp + first, g.logp, (size_t)rows * sizeof *logp);
     }
+    bad = bad || backend_fetch(v->by, err);
+    backend_detach(v->by);
     const char *word = strncmp(v->want, " error ", 7) ? "" : v->want + 7;
     if (bad)
         fprintf(v->out, " error %s", *word && strstr(err, word) ? word : err);
@@ -493,6 +568,7 @@ static int run_optim(vector *v) {
     uint32_t *w[4], seed = (uint32_t)integer(v, "seed");
     grad g = {.part = part};
     optim o;
+    char err[ERR];
     int span, down;
     if (sscanf(item(v->in, "grads"), "%d,%d", &span, &down) != 2 || span < 0 || span > 32 ||
         down < 0 || down > 62)
@@ -510,7 +586,10 @@ static int run_optim(vector *v) {
                 p->sum[k] +=
                     (int32_t)w[i][2 * k] * (1ll << w[i][2 * k + 1] % (uint32_t)span) >> down;
         }
+        if (backend_learn(v->by, &g, &o, err)) fprintf(v->out, "%s", err);
         optim_step(&o, &g, real(v, "count"));
+        if (backend_fetch(v->by, err)) fprintf(v->out, "%s", err);
+        backend_detach(v->by);
         fprintf(v->out, "%s step %d %08x %08x", t > 1 ? "\n" : "", t, num_bits(optim_rate(&c, t)),
                 num_bits(o.norm));
     }
@@ -524,12 +603,14 @@ static int run_optim(vector *v) {
 static const struct {
     const char *file, *op; // op NULL: all others
     int (*run)(vector *v);
-} runner[] = {
-    {"num", "lane_dot", run_dot},    {"num", "seq_dot", run_dot}, {"num", NULL, run_num},
-    {"rng", NULL, run_rng},          {"tq4", "quant", run_acts},  {"tq4", "linear", run_acts},
-    {"tq4", "wht", run_wht},         {"tq4", "embed", run_embed}, {"model", "rope", run_rope},
-    {"model", "config", run_config}, {"ref", NULL, run_whole},    {"grad", NULL, run_grad},
-    {"optim", NULL, run_optim}};
+    int device; // a device runs it
+} runner[] = {{"num", "lane_dot", run_dot, 0}, {"num", "seq_dot", run_dot, 0},
+              {"num", NULL, run_num, 0},       {"rng", NULL, run_rng, 0},
+              {"tq4", "quant", run_acts, 0},   {"tq4", "linear", run_acts, 1},
+              {"tq4", "wht", run_wht, 0},      {"tq4", "embed", run_embed, 0},
+              {"model", "rope", run_rope, 0},  {"model", "config", run_config, 0},
+              {"ref", NULL, run_whole, 1},     {"grad", NULL, run_grad, 1},
+              {"optim", NULL, run_optim, 1}};
 
 enum { RUNNERS = sizeof runner / sizeof *runner };
 
@@ -564,10 +645,12 @@ static int run_way(vector *v, const char *file, int (*run)(vector *v)) {
     return malformed ? -1 : ok;
 }
 
+// As run_way(); 2: not run, the device has no such function, or none for a matrix not rotated.
 static int run_case(vector *v, const char *file) {
     size_t i = 0;
     while (strcmp(file, runner[i].file) || (runner[i].op && strcmp(v->op, runner[i].op)))
         if (++i == RUNNERS) return -1;
+    if (v->by->device && (!runner[i].device || *item(v->in, "rot") == '0')) return 2;
     int ok = 1, ways = runner[i].run == run_grad ? GRAD_WAYS : 1;
     for (; ok == 1 && v->way < ways; v->way++) ok = run_way(v, file, runner[i].run);
     return ok;
@@ -589,23 +672,26 @@ static int split(vector *v, char *text) {
     return n || sscanf(v->in, "%31s", v->op) == 1 ? 0 : -1;
 }
 
-// Cases of one kind that lie together get one line of output; n: their number, how many failed.
-static void report(const char *file, const char *op, int n[2]) {
-    if (n[0]) printf("%s %s %s: %d cases\n", n[1] ? "FAIL" : "ok ", file, op, n[0]);
-    n[0] = n[1] = 0;
+// Cases of one kind that lie together get one line of output; n: how many failed, passed, were not
+// run.
+static void report(const backend *by, const char *file, const char *op, int n[3]) {
+    if (n[0] + n[1]) printf("%s %s %s: %d cases\n", n[0] ? "FAIL" : "ok ", file, op, n[0] + n[1]);
+    if (n[2]) printf("not run on %s: %s %s: %d cases\n", by->name, file, op, n[2]);
+    fflush(stdout);
+    n[0] = n[1] = n[2] = 0;
 }
 
-static int verify_file(const char *dir, const char *name, linear_fn linear, int *failed,
+static int verify_file(const char *dir, const char *name, const backend *by, int *failed,
                        char err[ERR]) {
     char path[4096], *text = NULL, *next, group[32] = "";
     size_t room = 0;
-    int line = 1, n[2] = {0}, passed = 0, result = 0;
+    int line = 1, n[3] = {0}, passed = 0, result = 0;
     snprintf(path, sizeof path, "%s/%s.txt", dir, name);
     FILE *f = fopen(path, "r");
     if (!f || getdelim(&text, &room, 0, f) <= 0) result = -1; // text has no NUL: the whole file
     if (f) fclose(f);
     for (char *s = text; result >= 0 && *s; s = next) {
-        vector v = {.linear = linear};
+        vector v = {.by = by};
         char *end = s + strcspn(s, "\n");
         int lines = 1;
         for (; !strncmp(end, "\nphase ", 7) || !strncmp(end, "\n ", 2); lines++)
@@ -613,24 +699,25 @@ static int verify_file(const char *dir, const char *name, linear_fn linear, int 
         next = end + (*end != 0);
         *end = 0;
         if (*s != '#' && (result = split(&v, s)) >= 0) {
-            if (strcmp(v.op, group)) report(name, group, n);
+            if (strcmp(v.op, group)) report(by, name, group, n);
             strcpy(group, v.op);
             result = run_case(&v, name);
-            n[0]++, n[1] += result == 0, passed += result > 0, *failed += result == 0;
+            if (result >= 0) n[result]++;
+            passed += result == 1, *failed += result == 0;
         }
         if (result >= 0) line += lines;
     }
-    report(name, group, n);
+    report(by, name, group, n);
     free(text);
     if (result >= 0 && group[0]) return passed; // there was a case
     return fail(err, "%.400s: line %d: missing or malformed", path, line);
 }
 
-int verify_all(const char *dir, linear_fn linear, int *failed, char err[ERR]) {
+int verify_all(const char *dir, const backend *by, int *failed, char err[ERR]) {
     static const char *const file[] = {"num", "rng", "tq4", "model", "ref", "grad", "optim"};
     int passed = 0;
     for (int i = 0; i < (int)(sizeof file / sizeof *file) && passed >= 0; i++) {
-        int n = verify_file(dir, file[i], linear, failed, err);
+        int n = verify_file(dir, file[i], by, failed, err);
         passed = n < 0 ? -1 : passed + n;
     }
     return passed;

@@ -50,7 +50,9 @@ want 2 "out of range: --temp" generate a -p b --temp nan
 want 2 "out of range: --top-p" generate a -p b --top-p 1.01
 want 2 "out of range: --seed" generate a -p b --seed 4294967296
 want 2 "-p TEXT is missing" generate a
-want 2 "expected ref or simd: gpu" generate a -p b --backend gpu
+want 2 "expected ref or simd: gpu" quantize a b --backend gpu
+want 2 "expected ref, simd or gpu: cuda" generate a -p b --backend cuda
+want 1 "built without CUDA (make gpu-build)" generate a -p b --backend gpu
 want 1 "nowhere" inspect $dir/nowhere
 want 1 "config.json" generate $dir/nowhere -p b
 want 2 "expected --tokens" logits a b

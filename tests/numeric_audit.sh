@@ -1,8 +1,9 @@
 #!/bin/sh
 # numeric_audit.sh [OBJECT...] - what the compilers made of the arithmetic. The given objects (all of
-# build/gcc and build/clang when none is given) ask libm for nothing. With nvcc: the PTX of num.h and
-# of every kernels/*.cu has only rounded float operations: no add/sub/mul.f32 without .rn, nothing
-# approximate or flushed, no float atomics. Also: the constants of proofs/num.g are those of num.h.
+# build/gcc and build/clang when none is given) ask libm for nothing. With nvcc: the PTX of num.h has
+# only rounded float operations: no add/sub/mul.f32 without .rn, nothing approximate or flushed, no
+# float atomics (ptx.sh asks the same of the kernels). Also: the constants of proofs/num.g are those
+# of num.h.
 cd "$(dirname "$0")/.." || exit 1
 failed=0
 ok() { echo "ok numeric_audit: $*"; }
@@ -53,12 +54,7 @@ if [ -z "$nvcc" ]; then
 fi
 flags="-fmad=false -ftz=false -prec-div=true -prec-sqrt=true"
 ptx() { $nvcc $flags -arch=sm_90a -Isrc -Ikernels -ptx "$1" -o "$2" 2>$out/nvcc.log; }
-# Lines of PTX that break a rule. A .f32 operation needs .rn (or .rni, .rzi: conversions to integers).
-broken() {
-    grep -nE '(^|[^a-z])(add|sub|mul|mad|fma|div|rcp|sqrt)(\.[a-z]+)*\.(f32|f64|f16|f16x2|bf16)' "$1" |
-        grep -vE '(add|sub|mul|fma|div|rcp|sqrt)\.rn\.f32'
-    grep -nE '\.approx|\.ftz|(atom|red)[a-z.0-9]*\.(f16|f16x2|bf16|bf16x2|f32|f64)|(min|max)[a-z.]*\.f32' "$1"
-}
+broken() { PYTHONDONTWRITEBYTECODE=1 python3 tests/_ptx.py rules "$1"; } # lines that break a rule
 
 # 1. A bad kernel is noticed, each rule by its own line.
 cat >$out/bad.cu <<'END'
@@ -104,14 +100,11 @@ __global__ void all(float *a, uint16_t *h) {
     a[12] = num_rint(num_sqrt(num_fma(a[12], a[13], num_add(a[14], a[15]))));
 }
 END
-for f in $out/num.cu kernels/*.cu; do
-    [ -e "$f" ] || continue
-    if ! ptx "$f" $out/one.ptx; then
-        no "nvcc does not compile $f: $(head -n 1 $out/nvcc.log)"
-    elif [ -n "$(broken $out/one.ptx)" ]; then
-        no "PTX of $f: $(broken $out/one.ptx | head -n 1)"
-    else
-        ok "PTX of $(basename $f): $(grep -cE '\.rn\.f32' $out/one.ptx) operations, each rounded to nearest even"
-    fi
-done
+if ! ptx $out/num.cu $out/one.ptx; then
+    no "nvcc does not compile num.h: $(head -n 1 $out/nvcc.log)"
+elif [ -n "$(broken $out/one.ptx)" ]; then
+    no "PTX of num.h: $(broken $out/one.ptx | head -n 1)"
+else
+    ok "PTX of num.h: $(grep -cE '\.rn\.f32' $out/one.ptx) operations, each rounded to nearest even"
+fi
 exit $failed

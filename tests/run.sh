@@ -53,11 +53,11 @@ for t in tests/test_*.c; do
 done
 if [ "$kind" = all ]; then
     for t in tests/*.py; do
-        case $t in tests/_*) continue ;; esac # a helper of other tests
+        case $t in tests/_* | tests/gpu_*) continue ;; esac # what other tests use
         [ -e "$t" ] && tally "$(basename "$t")" "$PYTHON" "$t"
     done
     for t in tests/*.sh; do
-        case $(basename "$t") in run.sh | demo.sh | fuzz.sh | knowledge.sh) continue ;; esac # no tests
+        case $(basename "$t") in run.sh | demo.sh | fuzz.sh | gpu.sh | knowledge.sh) continue ;; esac # no tests
         tally "$(basename "$t")" sh "$t"
     done
 fi

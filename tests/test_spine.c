@@ -1,7 +1,7 @@
 // test_spine.c - what must not change a bit: threads, the cut of a prefill, the company in a batch,
 // the instructions of the processor; then the sampler's distribution, the rungs of tq_fit(), and
-// the error of a value that is not finite; and that verify_all() can fail. Everything runs on random
-// models; the golden vectors are not read.
+// the errors of values, and of squares, that are not finite; and that verify_all() can fail.
+// Everything runs on random models; the golden vectors are not read.
 #include "num.h"
 #include "rng.h"
 #include "sample.h"
@@ -245,7 +245,7 @@ static __int128 exact(const layer *l, int64_t r, int64_t t) {
 static void linears(void) {
     static const int64_t cols[] = {32,  40,  64,  96,  100, 128, 160,  192,
                                    224, 256, 320, 352, 384, 640, 1000, 2048};
-    static const int64_t tokens[] = {1, 2, 5};
+    static const int64_t tokens[] = {1, 2, 21}; // a block of 16, then fours and ones
     for (int k = 0; k < 2; k++) {
         tq_kind kind = k ? KIND_I8 : KIND_TQ4;
         int exact_ok = 1, level_ok[8] = {1, 1, 1, 1, 1, 1, 1, 1}, cases = 0;
@@ -255,7 +255,7 @@ static void linears(void) {
                 layer l = layer_make(kind, rows, cols[c], T, j / 3);
                 l.m.codebook = l.book;
                 if (k) l.m.codebook = NULL;
-                float want[25], found[25];
+                float want[5 * 21], found[5 * 21];
                 ref_linear(&l.m, &l.a, NULL, T, want);
                 for (int64_t t = 0; t < T; t++)
                     for (int64_t r = 0; r < rows; r++) {
@@ -512,6 +512,40 @@ static void not_finite(void) {
         }
 }
 
+// Row r of a matrix, made 2^70 times as large: still finite, but its square is not.
+static void enlarge(const tq_matrix *m, int64_t r) {
+    const float *first = m->kind == KIND_F32 ? (const float *)m->dense + r * m->cols : m->row + r;
+    float *x = (float *)(uintptr_t)first;
+    for (int64_t i = 0; i < (m->kind == KIND_F32 ? m->cols : 1); i++) x[i] *= 0x1p70f;
+}
+
+// A norm whose mean square overflows: an error in its phase, not zeros that look like values.
+static void norm_overflow(void) {
+    float x[3] = {0x1p70f, -1, 0x1p-100f}, w[3] = {1, 1, 1}, y[3];
+    ref_norm(y, x, w, 3, 1e-6f);
+    check(!ref_finite(&y[0], 1) && !ref_finite(&y[1], 1) && !ref_finite(&y[2], 1),
+          "a norm whose squares overflow has no finite value");
+    for (int kind = 0; kind < 2; kind++)
+        for (int where = 0; where < 5; where++) {
+            static const char *const want[] = {"layer 0, phase QKV", "layer 1, phase QKV",
+                                               "layer 1, phase QKV", "layer 1, phase GATEUP",
+                                               "phase HEAD"};
+            model m;
+            ref_run r;
+            char err[ERR] = "none";
+            int32_t token[2] = {1, 2}, pos[2] = {0, 1}, seq[2] = {0, 0};
+            model_random(&m, &shapes[0], kind ? KIND_F32 : KIND_TQ4, 41);
+            tq_matrix *l = m.layer[1].w;
+            enlarge((tq_matrix *[]){&m.embed, &l[W_Q], &l[W_K], &l[W_O], &l[W_DOWN]}[where], 2);
+            ref_open(&r, &m, simd_linear, 2, 1, 2);
+            int bad = ref_step(&r, token, pos, seq, 2, 0, err);
+            check(bad == -1 && strstr(err, want[where]), "%s: a norm overflows: %s",
+                  kind ? "dense" : "TQ4", err);
+            ref_close(&r);
+            model_close(&m);
+        }
+}
+
 // ---- the sampler
 
 enum { IDS = 12, DRAWS = 100000 };
@@ -594,7 +628,8 @@ static int verify_text(const char *text, int *wrong, char err[ERR]) {
     int keep = dup(1);
     must(keep >= 0 && freopen("/dev/null", "w", stdout) != NULL);
     *wrong = 0;
-    int n = verify_all(dir, ref_linear, wrong, err);
+    int n = verify_all(dir, &(backend){.name = "ref", .linear = ref_linear, .tile = ref_tile},
+                       wrong, err);
     fflush(stdout);
     must(dup2(keep, 1) == 1 && !close(keep));
     unlink(path);
@@ -628,6 +663,7 @@ int main(void) {
     fits();
     padding();
     not_finite();
+    norm_overflow();
     sampling();
     verifying();
     printf("%d passed, %d failed\n", passed, failed);

@@ -1,0 +1,154 @@
+// mixed.c - serving and learning by turns in one launch, against the same turns by ref.c: every
+// token, every loss, and in the end every byte of the model are equal. For a build that has a
+// device (make emu, make gpu-build).
+#include "gpu.h"
+#include "num.h"
+#include "train.h"
+
+// Padding behind hidden and inter; a tile of DOWN has three slots in the first, which warps share.
+static const model_config shapes[] = {
+    {80, 600, 2, 4, 2, 32, 59, 4096, 1e-6f, 1e6, .qk_norm = 1, .tied = 1},
+    {128, 200, 2, 6, 2, 32, 47, 4096, 1e-5f, 5e5, 8, 1, 4, 8192, .tied = 0},
+};
+enum { CONTEXT = 40, TURNS = 2, STEPS = 5, PROMPT = 11 };
+
+// One side: a model that is served and learned.
+typedef struct {
+    model m;
+    grad g;
+    optim o;
+    ref_run r;
+    const backend *by;
+} side;
+
+static void open_side(side *s, const backend *by, const model_config *c, tq_kind kind, int learn) {
+    char err[ERR];
+    optim_config o = {.rate = 2e-2f,
+                      .ratio = 0.5f,
+                      .beta1 = 0.9f,
+                      .beta2 = 0.95f,
+                      .eps = 1e-12f,
+                      .decay = 0.1f,
+                      .clip = 1,
+                      .warmup = 1,
+                      .steps = TURNS};
+    s->by = by;
+    model_random(&s->m, c, kind, 3);
+    grad_open(&s->g, &s->m, ref_linear, ref_tile, learn, 3, 2, CONTEXT);
+    optim_open(&s->o, &s->g, &o);
+    ref_open(&s->r, &s->m, ref_linear, PROMPT, 4, CONTEXT);
+    if (backend_learn(by, &s->g, &s->o, err) || backend_attach(by, &s->r, 4, err)) {
+        printf("FAIL mixed: %s\n", err);
+        exit(1);
+    }
+}
+
+static void close_side(side *s) {
+    backend_detach(s->by);
+    ref_close(&s->r);
+    optim_close(&s->o);
+    grad_close(&s->g);
+    model_close(&s->m);
+}
+
+static void done(int bad, const char *err) {
+    if (!bad) return;
+    printf("FAIL mixed: %s\n", err);
+    exit(1);
+}
+
+// A prompt, then STEPS tokens of two sequences, by the weights as they are now.
+static void serve(side *s, int turn, int32_t out[2 * STEPS]) {
+    char err[ERR];
+    int64_t vocab = s->m.c.vocab;
+    sample_options how = {turn % 2 ? 0.9f : 0, turn == 1 ? 5 : 0, 1, 11};
+    for (int32_t q = 0; q < 2; q++) {
+        int32_t id[PROMPT], pos[PROMPT], seq[PROMPT];
+        for (int32_t t = 0; t < PROMPT; t++)
+            id[t] = (t * t + 5 * turn + q) % (int32_t)vocab, pos[t] = t, seq[t] = q;
+        done(ref_step(&s->r, id, pos, seq, PROMPT, PROMPT - 1, err), err);
+    }
+    int32_t id[2] = {1, 2}, pos[2] = {PROMPT, PROMPT}, seq[2] = {0, 1};
+    if (s->by->device) {
+        ref_rows(&s->r, id, pos, seq, 2, 0);
+        done(s->by->decode(s->by->device, &s->r, &how, vocab, STEPS, out, err), err);
+        return;
+    }
+    for (int i = 0; i < STEPS; i++) {
+        done(ref_step(&s->r, id, pos, seq, 2, 0, err), err);
+        for (int q = 0; q < 2; q++, out++) {
+            *out = id[q] = sample_token(s->r.logits + q * vocab, vocab, &how, (uint32_t)seq[q],
+                                        (uint32_t)pos[q] + 1);
+            pos[q]++;
+        }
+    }
+}
+
+// A batch of three samples in two passes, and a step.
+static int64_t learn(side *s, int turn) {
+    enum { ROWS = 30 };
+    static const int64_t start[] = {0, 9, 21, ROWS};
+    char err[ERR];
+    int32_t token[ROWS], target[ROWS];
+    float weight[ROWS];
+    for (int t = 0; t < ROWS; t++) {
+        token[t] = (int32_t)((t * t + turn) % s->m.c.vocab);
+        target[t] = t % 7 == 6 ? -1 : (int32_t)((3 * t + turn) % s->m.c.vocab);
+        weight[t] = (float)(t % 5 + 1) * 0.25f;
+    }
+    grad_batch two = {2, start, token, target, weight, NULL};
+    grad_batch one = {1, start + 2, token, target, weight, NULL};
+    done(grad_pass(&s->g, &two, err), err);
+    done(grad_pass(&s->g, &one, err), err);
+    int64_t loss = s->g.loss;
+    optim_step(&s->o, &s->g, ROWS);
+    return loss;
+}
+
+static int compare(const backend *by, int shape, tq_kind kind, int what) {
+    const backend plain = {.name = "ref", .linear = ref_linear, .tile = ref_tile};
+    side a, b;
+    char hex[2][65], err[ERR];
+    int32_t out[2][2 * STEPS];
+    int bad = 0;
+    open_side(&a, &plain, &shapes[shape], kind, what);
+    open_side(&b, by, &shapes[shape], kind, what);
+    train_digest(&a.m, hex[0]);
+    for (int turn = 0; turn < TURNS; turn++) {
+        serve(&a, turn, out[0]), serve(&b, turn, out[1]);
+        bad |= memcmp(out[0], out[1], sizeof out[0]) != 0;
+        bad |= learn(&a, turn) != learn(&b, turn) || a.o.norm != b.o.norm;
+    }
+    serve(&a, 0, out[0]), serve(&b, 0, out[1]);
+    bad |= memcmp(out[0], out[1], sizeof out[0]) != 0;
+    done(backend_fetch(by, err), err);
+    train_digest(&a.m, hex[1]);
+    bad |= !strcmp(hex[0], hex[1]); // it did learn
+    train_digest(&b.m, hex[0]);
+    bad |= strcmp(hex[0], hex[1]) != 0;
+    printf("%s mixed: %s %s: %d turns of serving and learning, weights %.16s\n",
+           bad ? "FAIL" : "ok", shape ? "llama" : "qwen3", kind == KIND_F32 ? "f32" : "tq4", TURNS,
+           hex[1]);
+    close_side(&b);
+    close_side(&a);
+    return bad;
+}
+
+// With an argument: one model in 4 bits, for many schedules of the emulator.
+int main(int argc, char **argv) {
+    char err[ERR];
+    backend by;
+    backend_figures f;
+    num_require_ieee();
+    done(gpu_open(&by, err), err);
+    int bad = 0;
+    for (int shape = 0; shape < 2; shape++) {
+        if (argc > 1 && shape != atoi(argv[1])) continue;
+        bad |= compare(&by, shape, KIND_TQ4, LEARN_R1 | LEARN_R2 | LEARN_NORMS);
+        if (argc == 1) bad |= compare(&by, shape, KIND_F32, LEARN_DENSE | LEARN_NORMS);
+    }
+    done(by.measure(by.device, &f, err), err);
+    printf("%s mixed: kernel launches: %ld\n", f.launches == 1 ? "ok" : "FAIL", f.launches);
+    by.close(by.device);
+    return bad || f.launches != 1;
+}
