@@ -63,7 +63,7 @@ BIN := $(if $(filter gcc,$(CONFIG)),build/assay,$(B)/assay)
 TESTS := $(patsubst tests/%.c,$(B)/%,$(sort $(wildcard tests/test_*.c)))
 LONG := $(patsubst tests/%.c,$(B)/%,$(sort $(wildcard tests/exhaustive_*.c)))
 FUZZ := $(patsubst tests/%.c,$(B)/%,$(sort $(wildcard tests/fuzz_*.c)))
-CHECKED := $(sort $(wildcard src/*.[ch] tests/*.[ch] kernels/*.cu kernels/*.cuh))
+CHECKED := $(sort $(wildcard src/*.[ch] tests/*.[ch] kernels/*.cu kernels/*.cuh kernels/*.h tests/emu/*))
 
 all: build ## the same as build
 build: $(OBJ) $(if $(filter $(B)/main.o,$(OBJ)),$(BIN)) ## compile the program to build/assay
@@ -105,13 +105,16 @@ fuzz-programs: $(FUZZ)
 
 gpu-build: ## compile the program with its kernels to build/gpu/assay (needs nvcc)
 	@if [ -z "$(NVCC)" ]; then echo "not run: nvcc is not installed"; else \
-	    $(MAKE) --no-print-directory CONFIG=gpu build; fi
+	    $(MAKE) --no-print-directory CONFIG=gpu build build/gpu/mixed; fi
 
 emu: ## the same program with the kernels emulated on the CPU, to build/emu/assay
 	@$(MAKE) --no-print-directory CONFIG=emu build build/emu/mixed
 
 emu-race: ## the same, looking for races between threads, to build/emu-race/assay
 	@$(MAKE) --no-print-directory CONFIG=emu-race build
+
+emu-verify: ## every golden vector of models, gradients and updates through the emulated kernels (minutes)
+	@sh tests/verify_emu.sh
 
 gpu: ## on a machine with a GPU: compare with the processor, measure, write a receipt (10 minutes)
 	@sh tests/gpu.sh $(if $(BUILT),built)
@@ -178,7 +181,7 @@ fuzz: ## fuzz the readers of foreign files, SECONDS=60 in all
 bench: build ## speed: memory bandwidth, and decoding at the shape of a real model
 	build/assay bench
 
-cppcheck: ## static analysis of src and tests
+cppcheck: ## static analysis of src
 	@sh tests/cppcheck.sh
 
 format: ## check that clang-format would change nothing

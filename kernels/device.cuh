@@ -3,7 +3,7 @@
 // With ASSAY_EMU this file is emu.h: the same names, made of fibers on a CPU. All other kernel
 // files are the same text for both, and use of CUDA only what these two files offer: the built-in
 // indices, __syncthreads, __syncwarp, __shfl_xor_sync and __shfl_sync over whole warps, __dp4a,
-// atomicAdd on uint64 and uint32, atomicMin on int32. Shared memory is one block,
+// atomicAdd on uint64, atomicMin on int32, __threadfence_system, uint4. Shared memory is one block,
 // shared_memory(); no other __shared__ variable exists.
 //
 // Memory that this launch writes is never read through the non-coherent path: no __ldg, no

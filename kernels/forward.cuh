@@ -280,10 +280,10 @@ PHASE void run_phases(mega *m, mega_run *r, int first, int last, int rows, int h
             }
         } else {
             grid_wait(m);
-            if (p->op == EMBED) phase_embed(m, r, rows, i);
-            if (p->op == ATTEND) phase_attend(m, r, p - 1, rows, single, i);
+            if (p->op == EMBED && n > 0) phase_embed(m, r, rows, i);
+            if (p->op == ATTEND && n > 0) phase_attend(m, r, p - 1, rows, single, i);
         }
-        if (p->op == QKV && !single) {
+        if (p->op == QKV && !single && n > 0) {
             grid_sync(m);
             turn_all(m, r, p, rows, i);
         }

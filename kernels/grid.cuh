@@ -30,8 +30,8 @@ DEV int grid_warps(void) { return (int)gridDim.x * WARPS; }
 DEV int64_t grid_thread(void) { return (int64_t)blockIdx.x * THREADS + threadIdx.x; }
 DEV int64_t grid_threads(void) { return (int64_t)gridDim.x * THREADS; }
 
-// ---- waiting. Every loop that waits asks give_up() in each turn; 1: the kernel ends. Whoever waited
-// longer than `limit` nanoseconds says so to the host and to the other blocks.
+// ---- waiting. Every loop that waits asks give_up() in each turn (for a command: too_long());
+// 1: the kernel ends. Whoever waited longer than `limit` nanoseconds says so to the host and to the other blocks.
 
 typedef struct {
     uint32_t turns;

@@ -25,6 +25,9 @@ static_assert(+R1 == +LEARN_R1 && +R2 == +LEARN_R2 && +NORMS == +LEARN_NORMS &&
                   +DENSES == +LEARN_DENSE && +TEXT == +LOSS_TEXT && +POLICY == +LOSS_POLICY &&
                   +MATCH == +LOSS_MATCH,
               "grad.h");
+static_assert(+EMBED_SLOT == +SLOT_EMBED && +HEAD_SLOT == +SLOT_HEAD && +NORM_SLOT == +SLOT_NORM &&
+                  +LAYER_SLOTS == +SLOT_LAYERS && +SLOTS_OF_LAYER == W_COUNT + N_COUNT,
+              "model.h");
 static_assert(+GPU_KEYS == +KEYS && +GPU_SEGMENT == +SEGMENT, "assay.h");
 
 extern "C" __global__ void megakernel(mega *m);
@@ -56,6 +59,7 @@ typedef struct {
     size_t shared;       // bytes of shared memory of a block
     uint32_t asked;      // commands so far
     long launches;
+    int skip; // of what decode() does, for measuring
     resident *have;
     int haves;
     ref_run *run[RUNS]; // attached, or NULL
@@ -398,7 +402,7 @@ static int gpu_decode(void *device, ref_run *r, const sample_options *o, int64_t
     gpu *g = (gpu *)device;
     mega_command c = tape_of(g, r);
     must(r->rows * steps <= DECODED && r->head_from == 0 && alone(r));
-    c.single = 1, c.steps = (int32_t)steps, c.known = (int32_t)known;
+    c.single = 1, c.steps = (int32_t)steps, c.known = (int32_t)known, c.skip = g->skip;
     c.temperature = o->temperature, c.top_p = o->top_p, c.top_k = o->top_k, c.seed = o->seed;
     put_rows(g, &g->m.run[c.run], r);
     if (ask(g, &c, err)) return -1;
@@ -648,6 +652,8 @@ static double time_copy(gpu *g) {
     return 2 * (double)bytes / best;
 }
 
+static void gpu_leave_out(void *device, int ops) { ((gpu *)device)->skip = ops; }
+
 static int gpu_measure(void *device, backend_figures *f, char err[ERR]) {
     gpu *g = (gpu *)device;
     mega_command c = {};
@@ -741,11 +747,12 @@ int gpu_open(backend *b, char err[ERR]) {
     const int32_t none = INT32_MAX;
     g->m.box = g->box;
     g->at = (mega *)take(g, sizeof *g->at);
-    g->m.arrive = (uint32_t *)keep(g, NULL, 2 * 32 * 4);
+    g->m.arrive = (uint32_t *)keep(g, NULL, 128);
     g->m.failed = (int32_t *)keep(g, &none, 4);
     g->m.parked = (uint32_t *)keep(g, NULL, 4);
     g->kept = g->used;
-    *b = backend{"gpu",     nowhere,    ref_tile,   g,           gpu_attach, gpu_learn,
-                 gpu_fetch, gpu_detach, gpu_decode, gpu_measure, gpu_close};
+    *b = backend{"gpu",      nowhere,       ref_tile,    g,
+                 gpu_attach, gpu_learn,     gpu_fetch,   gpu_detach,
+                 gpu_decode, gpu_leave_out, gpu_measure, gpu_close};
     return settle(g, err);
 }

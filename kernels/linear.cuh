@@ -12,7 +12,9 @@
 
 // ---- how a phase is dealt out
 
+// Rows that a phase works on.
 DEV int rows_of(const mega_phase *p, int rows, int head_from) {
+    if (state()->command.skip >> p->op & 1) return 0;
     return p->op == HEAD ? rows - head_from : rows;
 }
 DEV int slot_bricks(const mega_matrix *w) { return w->kind == TQ4 ? SLOT_TQ4 : SLOT_I8; }

@@ -9,7 +9,7 @@ enum {
 #ifdef MEGA_WARPS
     WARPS = MEGA_WARPS, // of a block: the emulator also runs smaller blocks
 #else
-    WARPS = 8, // 255 registers a thread: no phase spills
+    WARPS = 8, // 255 registers a thread: what decodes does not spill
 #endif
     THREADS = 32 * WARPS,
     BRICK_TQ4 = 144, // bytes: 16 rows of 16 codes (8 bytes a row), then 16 scales, one a row
@@ -140,6 +140,7 @@ typedef struct {
     float count, rate, ratio, beta1, beta2, eps, decay, clip; // CMD_UPDATE; rate: of this step
     float correct_m, correct_v;                               // 1 / (1 - beta^t)
     int32_t known;                                            // steps > 0: ids below it are sampled
+    int32_t skip; // CMD_RUN: bits of operations that are left out, to see what the others cost
 } mega_command;
 
 typedef enum { PARK_NONE, PARK_STOPPED, PARK_IDLE, PARK_LOST } mega_park;
@@ -157,7 +158,6 @@ typedef struct {
     mega_command command;
     int32_t failed; // after done: the lowest phase of the tape whose value was not finite, or -1;
                     // of a mirror, a number that mirror.cuh makes
-    uint32_t barriers;         // grid barriers so far
     uint64_t idle_ns, spin_ns; // how long the kernel waits for a command, and for anything else
 } mega_mailbox;
 
@@ -168,7 +168,7 @@ typedef struct {
     mega_command command; // the one that runs
     mega_mailbox *box;    // mapped host memory
     int32_t *out;         // mapped host memory [steps, rows] tokens sampled
-    uint32_t *arrive;     // [2 * 32] words of the grid barrier, each on a line of its own
+    uint32_t *arrive;     // [1] the word of the grid barrier, on a line of its own
     int32_t *failed;      // [1] lowest failing phase, INT32_MAX: none
     uint32_t *parked;     // [1] a block gave up: all others follow
     int32_t slots;        // of each warp's ring, at most MAX_SLOTS; WARPS * slots = 48 on an H200

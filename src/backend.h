@@ -28,6 +28,8 @@ typedef struct backend {
     // out [steps, rows]. No two rows are of one sequence; rows * steps <= DECODED.
     int (*decode)(void *device, ref_run *r, const sample_options *o, int64_t known, int64_t steps,
                   int32_t *out, char err[ERR]);
+    // For measuring: decode() leaves out what phases of these operations (bits 1 << tape_op) compute.
+    void (*leave_out)(void *device, int ops);
     // First before anything is attached; later only the launches are counted again.
     int (*measure)(void *device, backend_figures *f, char err[ERR]);
     void (*close)(void *device);

@@ -188,8 +188,9 @@ int bench_learn(const char *shape, char err[ERR]) {
 
 enum { DECODE_STEPS = 64, TURNS = 5, PREFILL = 512 };
 
-// Greedy decoding of `batch` sequences; seconds for each token that all of them get, the median.
-static int time_batch(const backend *by, const model *m, int64_t batch, double *seconds,
+// Greedy decoding of `batch` sequences without the operations of skip; seconds for each token that
+// all of them get, the median.
+static int time_batch(const backend *by, const model *m, int64_t batch, int skip, double *seconds,
                       char err[ERR]) {
     ref_run r;
     int32_t at[3][16] = {{0}}, *out = must_alloc((size_t)batch * DECODE_STEPS, sizeof *out);
@@ -203,7 +204,9 @@ static int time_batch(const backend *by, const model *m, int64_t batch, double *
         double start = bench_now();
         bad = by->decode(by->device, &r, &greedy, m->c.vocab, DECODE_STEPS, out, err);
         if (turn >= 0) s[turn] = bench_now() - start;
+        by->leave_out(by->device, skip); // from the second turn on: the first has made tokens
     }
+    by->leave_out(by->device, 0);
     *seconds = median(s, TURNS) / DECODE_STEPS;
     backend_detach(by);
     ref_close(&r);
@@ -232,11 +235,34 @@ static int time_prefill(const backend *by, const model *m, int64_t rows, double 
     return bad;
 }
 
+// Where the time of a token goes, batch 1: what is saved when operations are left out.
+static int time_stages(const backend *by, const model *m, double whole, char err[ERR]) {
+    enum { LINEARS = 1 << OP_QKV | 1 << OP_OUT | 1 << OP_GATEUP | 1 << OP_DOWN };
+    static const struct {
+        const char *name;
+        int skip;
+    } stage[] = {{"ATTEND", 1 << OP_ATTEND},
+                 {"HEAD", 1 << OP_HEAD},
+                 {"QKV", 1 << OP_QKV},
+                 {"OUT", 1 << OP_OUT},
+                 {"GATEUP", 1 << OP_GATEUP},
+                 {"DOWN", 1 << OP_DOWN},
+                 {"all linears of layers", LINEARS},
+                 {"everything but barriers and samples", (1 << OPS) - 1}};
+    double t;
+    for (size_t i = 0; i < sizeof stage / sizeof *stage; i++) {
+        if (time_batch(by, m, 1, stage[i].skip, &t, err)) return -1;
+        printf("without %-36s %9.2f us a token, %9.2f less\n", stage[i].name, 1e6 * t,
+               1e6 * (whole - t));
+    }
+    return 0;
+}
+
 int bench_device(const backend *by, const char *shape, char err[ERR]) {
     const model_config *c = model_shape(shape);
     model m;
     backend_figures f;
-    double t;
+    double t, one = 0;
     must(c);
     if (by->measure(by->device, &f, err)) return -1;
     model_random(&m, c, KIND_TQ4, 1);
@@ -248,11 +274,13 @@ int bench_device(const backend *by, const char *shape, char err[ERR]) {
     printf("copy within the memory: %.2f GB/s read and written; a barrier of all blocks: %.2f us\n",
            f.copy / 1e9, 1e6 * f.barrier);
     for (int64_t batch = 1; batch <= 16 && !bad; batch *= 4) {
-        if ((bad = time_batch(by, &m, batch, &t, err))) break;
+        if ((bad = time_batch(by, &m, batch, 0, &t, err))) break;
+        if (batch == 1) one = t;
         printf("batch %-2lld %10.2f tokens/s  %8.2f GB/s of weights, %5.1f%% of the copy\n",
                (long long)batch, (double)batch / t, bytes / t / 1e9, 100 * bytes / t / f.copy);
         fflush(stdout);
     }
+    bad = bad || time_stages(by, &m, one, err);
     if (!bad && !(bad = time_prefill(by, &m, rows, &t, err)))
         printf("prefill  %10.2f tokens/s, %lld tokens\n", (double)rows / t, (long long)rows);
     rows = c->context < 2 * PREFILL ? c->context : 2 * PREFILL;

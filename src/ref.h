@@ -42,7 +42,7 @@ typedef struct ref_run {
     int (*tap)(void *ctx, const tape_phase *p, const float *x, int64_t rows, int64_t cols,
                char err[ERR]);
     void *tap_ctx;
-    // Who runs a phase instead, and brings home what it makes (chapter 8); p NULL: all phases, of
+    // Who runs a phase instead, and brings home what it makes (chapter 30); p NULL: all phases, of
     // which only logits come home. NULL: this file does.
     int (*phase)(struct ref_run *r, const tape_phase *p, char err[ERR]);
     void *device;

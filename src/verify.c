@@ -245,7 +245,7 @@ static int device_linear(vector *v, const tq_matrix *m, float *x, int64_t T, flo
 // quant and linear. A linear layer is run on one token and on several equal ones, which simd.c and
 // a device compute in other ways; when one of them differs, its row is printed.
 static int run_acts(vector *v) {
-    static const int tokens[] = {1, 3, MANY};
+    static const int tokens[] = {1, 4, MANY};
     tq_acts a = {0};
     tq_matrix m;
     const float *x = NULL;

@@ -5,7 +5,7 @@ if ! command -v clang-format-14 >/dev/null; then
     echo "not run: format: clang-format-14 is not installed" && exit 0
 fi
 failed=0
-for f in src/*.[ch] tests/*.[ch] kernels/*.cu kernels/*.cuh; do
+for f in src/*.[ch] tests/*.[ch] kernels/*.cu kernels/*.cuh kernels/*.h tests/emu/*; do
     [ -e "$f" ] || continue
     if clang-format-14 -style=file --dry-run --Werror "$f" >/dev/null 2>&1; then
         echo "ok format: $f"

@@ -52,9 +52,10 @@ carry() { # programs for a machine that may lack libraries: name build/gpu and b
 }
 build() {
     command -v nvcc || ls /usr/local/cuda/bin/nvcc || { echo "nvcc is not installed" && return 77; }
-    make --no-print-directory -j "$(nproc)" gpu-build && [ -x build/gpu/assay ]
+    make --no-print-directory -j "$(nproc)" gpu-build && rm -f build/gpu/commit &&
+        [ -x build/gpu/assay ]
 }
-sanitize() { # sanitize TOOL: prefill, attention over a cache, decoding and a step of learning
+sanitize() { # sanitize TOOL: prefill, attention over a cache and decoding
     tool=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null)
     [ -n "$tool" ] || { echo "compute-sanitizer is not installed" && return 77; }
     small=$work/cases
@@ -64,7 +65,7 @@ sanitize() { # sanitize TOOL: prefill, attention over a cache, decoding and a st
     status=$?
     cat $work/$1.out
     # A tool that cannot open the device says nothing of the program.
-    grep -qiE 'device not supported|unable to|internal error' $work/$1.out &&
+    [ $status != 9 ] && grep -qiE 'device not supported|unable to|internal error' $work/$1.out &&
         { echo "compute-sanitizer does not work on this device" && return 77; }
     return $status
 }
@@ -81,8 +82,9 @@ facts() {
 }
 variant() { # variant WARPS: another block size gives the same bits; its speed
     [ -x build/gpu-w"$1"/assay ] || { echo "build/gpu-w$1 is not built (gpu.sh carry)" && return 77; }
-    build/gpu-w"$1"/assay verify --backend gpu | tail -n 1 &&
-        build/gpu-w"$1"/assay bench --backend gpu --shape 1.7b
+    build/gpu-w"$1"/assay verify --backend gpu >$work/variant.out 2>&1 ||
+        { tail -n 3 $work/variant.out && return 1; }
+    tail -n 1 $work/variant.out && build/gpu-w"$1"/assay bench --backend gpu --shape 1.7b
 }
 case $1 in
 cases | carry | build | sanitize | peer | facts | variant)
@@ -154,6 +156,7 @@ same() {
 step facts 20 $self facts
 [ "$1" = built ] || [ "$backend" != gpu ] || step build 240 $self build
 step verify 90 $program verify --backend $backend
+[ "$backend" != gpu ] || step mixed 60 build/gpu/mixed
 step cases 60 $self cases $program $backend $work/cases
 step cases-simd 60 $self cases $program simd $work/cases
 same

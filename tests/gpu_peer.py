@@ -16,7 +16,7 @@ import statistics
 import sys
 import time
 
-SHAPES = {  # as in model.c
+SHAPES = {  # as in model.c; tiny is for trying the script and is no shape of model.c
     "tiny": dict(hidden=64, inter=96, layers=2, heads=4, kv=2, dim=16, vocab=61, tied=True),
     "1.7b": dict(hidden=2048, inter=6144, layers=28, heads=16, kv=8, dim=128, vocab=151936, tied=True),
     "8b": dict(hidden=4096, inter=12288, layers=36, heads=32, kv=8, dim=128, vocab=151936, tied=False),

@@ -10,6 +10,7 @@ compares every hash that the device computes with the golden vectors, so `phases
 are written only when each of those cases passed on the device.
 """
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -19,6 +20,7 @@ import sys
 NAMES = ("train", "greedy", "sampled")
 METHOD = {
     "verify": "assay verify: each case computed on the device, compared bit for bit",
+    "phases, gradients": "the hashes of vectors/, written down when verify found every one of them",
     "cases": "tests/gpu.sh cases: 100 steps of training a small TQ4 model, SHA-256 of the weights; "
              "1,000 tokens at batch 1, SHA-256 of the text",
     "bench": "assay bench: random weights; tokens/s is the median of 5 runs of 64 steps by the "
@@ -179,7 +181,7 @@ def differences(r, cases):
         mine, want = r[key], hashes(f"vectors/{name}.txt", kinds)
         same(f"{key}: cases", sorted(mine), sorted(want))
         for case in want:
-            for a, b in zip(mine.get(case, []) + [None] * len(want[case]), want[case]):
+            for a, b in itertools.zip_longest(mine.get(case, []), want[case]):
                 same(f"{key} of {case}", a, b)
     for k in NAMES if "cases" in r else ():
         same(f"{k} of its own processor", r["cases"].get(k), r.get("cases_of_processor", {}).get(k))

@@ -3,6 +3,7 @@
 // device (make emu, make gpu-build).
 #include "gpu.h"
 #include "num.h"
+#include "simd.h"
 #include "train.h"
 
 // Padding behind hidden and inter; a tile of DOWN has three slots in the first, which warps share.
@@ -128,13 +129,42 @@ static int compare(const backend *by, int shape, tq_kind kind, int what) {
     bad |= strcmp(hex[0], hex[1]) != 0;
     printf("%s mixed: %s %s: %d turns of serving and learning, weights %.16s\n",
            bad ? "FAIL" : "ok", shape ? "llama" : "qwen3", kind == KIND_F32 ? "f32" : "tq4", TURNS,
-           hex[1]);
+           hex[0]);
     close_side(&b);
     close_side(&a);
     return bad;
 }
 
-// With an argument: one model in 4 bits, for many schedules of the emulator.
+// The shape of a real model with random weights: the logits of a prompt and of a token after it.
+static int large(const backend *by, const char *shape) {
+    enum { ROWS = 6 };
+    static const int32_t id[ROWS + 1] = {5, 77, 1, 900, 31, 250, 12}, seq[ROWS + 1] = {0};
+    static const int32_t pos[ROWS + 1] = {0, 1, 2, 3, 4, 5, 6};
+    char err[ERR];
+    model m;
+    ref_run a, b;
+    int bad = 0;
+    if (!model_shape(shape)) return 1;
+    model_random(&m, model_shape(shape), KIND_TQ4, 1);
+    ref_open(&a, &m, simd_linear, ROWS, 1, ROWS + 1);
+    ref_open(&b, &m, simd_linear, ROWS, 1, ROWS + 1);
+    done(backend_attach(by, &b, 1, err), err);
+    for (int k = 0; k < 2; k++) {
+        int64_t n = k ? 1 : ROWS, first = k ? ROWS : 0;
+        done(ref_step(&a, id + first, pos + first, seq, n, n - 1, err), err);
+        done(ref_step(&b, id + first, pos + first, seq, n, n - 1, err), err);
+        bad |= memcmp(a.logits, b.logits, (size_t)m.c.vocab * sizeof(float)) != 0;
+    }
+    printf("%s mixed: shape %s: logits of a prompt and of the token after it\n",
+           bad ? "FAIL" : "ok", shape);
+    backend_detach(by);
+    ref_close(&a);
+    ref_close(&b);
+    model_close(&m);
+    return bad;
+}
+
+// With an argument: one of the two models in 4 bits, for many schedules of the emulator; or a shape.
 int main(int argc, char **argv) {
     char err[ERR];
     backend by;
@@ -142,7 +172,8 @@ int main(int argc, char **argv) {
     num_require_ieee();
     done(gpu_open(&by, err), err);
     int bad = 0;
-    for (int shape = 0; shape < 2; shape++) {
+    if (argc > 1 && !strncmp(argv[1], "qwen3-", 6)) bad = large(&by, argv[1]);
+    for (int shape = 0; shape < 2 && (argc < 2 || strncmp(argv[1], "qwen3-", 6)); shape++) {
         if (argc > 1 && shape != atoi(argv[1])) continue;
         bad |= compare(&by, shape, KIND_TQ4, LEARN_R1 | LEARN_R2 | LEARN_NORMS);
         if (argc == 1) bad |= compare(&by, shape, KIND_F32, LEARN_DENSE | LEARN_NORMS);

@@ -1,10 +1,11 @@
 #!/bin/sh
 # ptx.sh [write] - what the CUDA compiler makes of kernels/mega.cu, for each kind of processor in
 # `targets`, with no such processor at hand: the PTX keeps the rules of arithmetic and has the
-# instructions that the kernel is built on; the phases that decode do not spill; stack, spills and
-# registers are those of kernels/resources.txt, which "write" writes anew. Where nvdisasm is
-# found ($NVDISASM, PATH, the venv), the same is asked of the processor's own instructions, and the
-# length of the innermost loop is printed: a count of instructions, not a measurement.
+# instructions that the kernel is built on; the functions that do the work of decoding do not spill
+# (those that call them, and most of learning, keep some bytes); stack, spills and registers are
+# those of kernels/resources.txt, which "write" writes anew. Where nvdisasm is found ($NVDISASM,
+# PATH, the venv), the same is asked of the processor's own instructions, and the length of the
+# innermost loop is printed: a count of instructions, not a measurement.
 cd "$(dirname "$0")/.." || exit 1
 targets="90a 100a 120a"
 flags="-std=c++17 -O3 -fmad=false -ftz=false -prec-div=true -prec-sqrt=true -Isrc"
@@ -100,7 +101,7 @@ if [ -n "$nvdisasm" ]; then
     $nvcc $flags -arch=sm_90a -cubin $out/bad/sass.cu -o $out/bad/sass.cubin 2>$out/nvcc.log
     $nvdisasm -c $out/bad/sass.cubin >$out/bad/sass.dis 2>/dev/null
     $nvdisasm -c $out/bad/spill.cubin >$out/bad/spill.dis 2>/dev/null
-    n=$(read_ sass $out/bad/sass.dis | grep -cE 'MUFU.EX2|RED|DADD|CONSTANT')
+    n=$(read_ sass $out/bad/sass.dis | grep -oE 'MUFU.EX2|RED|DADD|CONSTANT' | sort -u | wc -l)
     [ "$n" -ge 4 ] && read_ local $out/bad/spill.dis | grep '^linear_few [1-9]' >/dev/null &&
         read_ hot $out/bad/spill.dis | grep '^linear_few: .*LDL' >/dev/null &&
         [ "$(read_ need sass $out/bad/sass.dis | wc -l)" = 4 ] &&

@@ -1,7 +1,7 @@
 #!/bin/sh
 # schedules.sh - the kernels, emulated (tests/emu), against ref.c: serving and learning by turns in
-# one launch, under 20 schedules of threads, blocks and copies, on grids of 1 to 5 blocks; then once
-# more with every access to shared and device memory watched for races.
+# one launch, under 20 schedules of threads, blocks and copies, on grids of 1 to 5 blocks; twice with
+# every access to shared and device memory watched for races; and some tokens at the 0.6B shape.
 cd "$(dirname "$0")/.." || exit 1
 if [ "$(uname -m)" != x86_64 ] || ! command -v g++ >/dev/null; then
     echo "not run: schedules: the emulator needs g++ on x86-64" && exit 0
@@ -17,6 +17,7 @@ export OMP_NUM_THREADS=1
 # one SEED: its lines go to a file of its own.
 cat >$out/one.sh <<'END2'
 seed=$1
+[ $((seed / 2 % 2)) = 0 ] || export EMU_SHARED=101376 # the 99 KiB of smaller cards: passes of 8 tokens
 EMU_SEED=$seed EMU_SMS=$((seed % 5 + 1)) build/emu/mixed $((seed % 2)) >build/schedules/$seed 2>&1
 echo "status $?" >>build/schedules/$seed
 END2
@@ -43,4 +44,9 @@ for seed in 0 3; do
         echo "FAIL schedules: races: $(grep -v '^ok' $out/race | head -n 1)" && failed=1
     fi
 done
+if EMU_SMS=4 EMU_MEMORY=3000000000 build/emu/mixed qwen3-0.6b >$out/large 2>&1; then
+    head -n 1 $out/large | sed 's/^ok mixed/ok schedules/'
+else
+    echo "FAIL schedules: $(grep -v '^ok' $out/large | head -n 1)" && failed=1
+fi
 exit $failed
