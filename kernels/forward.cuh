@@ -94,17 +94,23 @@ typedef struct {
     float q[1]; // [hd], then the key of the row's own position [hd]
 } attending;
 
+// The largest of the lanes' and the lowest place where it stands; -1: there is none. A warp.
+DEV void lane_largest(float *top, int *at) {
+    for (int d = 16; d > 0; d /= 2) {
+        float y = __shfl_xor_sync(0xffffffffu, *top, d);
+        int other = __shfl_xor_sync(0xffffffffu, *at, d);
+        if (other >= 0 && (*at < 0 || y > *top || (y == *top && other < *at)))
+            *top = y, *at = other;
+    }
+}
+
 // The largest of z[lo .. hi - 1] and the first place where it stands; -1: there is none. A warp.
 DEV float largest(const float *z, int lo, int hi, int *place) {
     int at = -1;
     float top = 0;
     for (int i = lo + lane_id(); i < hi; i += 32)
         if (at < 0 || z[i] > top) top = z[i], at = i;
-    for (int d = 16; d > 0; d /= 2) {
-        float y = __shfl_xor_sync(0xffffffffu, top, d);
-        int other = __shfl_xor_sync(0xffffffffu, at, d);
-        if (other >= 0 && (at < 0 || y > top || (y == top && other < at))) top = y, at = other;
-    }
+    lane_largest(&top, &at);
     *place = at;
     return top;
 }
@@ -161,10 +167,24 @@ DEV void attend(mega *m, const mega_run *r, const mega_phase *p, int layer, int 
         if (h % group == 0) append(r, layer, t, h / group, own);
     }
     __syncthreads();
-#pragma unroll 4
-    for (int j = warp_id(); j < n; j += WARPS) {
-        float s = lane_dot(q, j == fresh ? own : keys + (int64_t)j * hd, hd);
-        if (lane_id() == 0) a->score[j] = num_mul(s, scale);
+    for (int j = warp_id(); j < n; j += 4 * WARPS) { // four keys at a time are in flight
+        const float *key[4];
+        float s[4];
+#pragma unroll
+        for (int u = 0; u < 4; u++) {
+            int k = j + u * WARPS < n ? j + u * WARPS : j;
+            key[u] = k == fresh ? own : keys + (int64_t)k * hd, s[u] = 0;
+        }
+        for (int i = lane_id(); i < hd; i += 32) // ascending for each key, as lane_dot
+#pragma unroll
+            for (int u = 0; u < 4; u++) s[u] = num_fma(q[i], key[u][i], s[u]);
+#pragma unroll
+        for (int u = 0; u < 4; u++) {
+            int k = j + u * WARPS;
+            if (k >= n) break;
+            s[u] = num_mul(lane_fold(s[u]), scale);
+            if (lane_id() == 0) a->score[k] = s[u];
+        }
     }
     __syncthreads();
     int at;
@@ -174,13 +194,18 @@ DEV void attend(mega *m, const mega_run *r, const mega_phase *p, int layer, int 
     __syncthreads();
     float *part = r->part + (i * ((r->context + GPU_KEYS - 1) / GPU_KEYS) + chunk) * (hd + 2);
     for (int d = (int)threadIdx.x; d < hd; d += THREADS) {
-        float sum = 0;
+        float sum = 0, newest = fresh < 0 ? 0 : r->v[key_at + d];
+        const float *value = values + d;
+        int old = fresh < 0 ? n : n - 1; // the row's own value, the last, is not in the cache
         mass = 0;
 #pragma unroll 8
-        for (int j = 0; j < n; j++) {
+        for (int j = 0; j < old; j++, value += hd) {
             mass = num_add(mass, a->weight[j]);
-            sum = num_fma(a->weight[j], j == fresh ? r->v[key_at + d] : values[(int64_t)j * hd + d],
-                          sum);
+            sum = num_fma(a->weight[j], *value, sum);
+        }
+        if (fresh >= 0) {
+            mass = num_add(mass, a->weight[old]);
+            sum = num_fma(a->weight[old], newest, sum);
         }
         if (chunks == 1)
             put_head(m, r, i, d, sum, peak, mass, code);
@@ -202,12 +227,10 @@ DEV void attend(mega *m, const mega_run *r, const mega_phase *p, int layer, int 
 // Query heads and chunks of keys over all blocks. p: the QKV phase before, for the norms.
 PHASE void phase_attend(mega *m, const mega_run *r, const mega_phase *p, int rows, int single,
                         int code) {
-    int longest = r->context, heads = rows * r->heads;
-    if (rows <= 16) {
-        longest = 0;
-        for (int t = 0; t < rows; t++)
-            if (r->pos[t] >= longest) longest = r->pos[t] + 1;
-    }
+    int longest = 0, heads = rows * r->heads;
+    for (int t = lane_id(); t < rows; t += 32)
+        if (r->pos[t] >= longest) longest = r->pos[t] + 1;
+    longest = (int)warp_max((uint32_t)longest);
     for (int i = (int)blockIdx.x; i < (longest + GPU_KEYS - 1) / GPU_KEYS * heads;
          i += (int)gridDim.x) {
         int t = i % heads / r->heads, chunk = i / heads;
@@ -264,13 +287,13 @@ PHASE void run_phases(mega *m, mega_run *r, int first, int last, int rows, int h
         int n = rows_of(p, rows, head_from);
         const float *x = input_of(r, p, head_from);
         if (n > 0 && streams(p) && is_few(m, p, n)) {
-            s = linear_few(s, p, x, n, i); // it waits
+            linear_few(&s, p, x, n, i); // it waits
         } else if (n > 0 && p->linears) {
             grid_wait(m);
             if (streams(p)) {
                 quantise_many(m, r, &p->w[0], x, p->norm, n, i);
                 grid_sync(m);
-                s = linear_many(s, p, n, i);
+                linear_many(&s, p, n, i);
             } else {
                 if (p->norm) {
                     norm_rows(m, r, r->n, x, p->norm, n);

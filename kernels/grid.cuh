@@ -7,7 +7,7 @@
 // Of a block. The rings of the warps come first, then the scratch that a phase uses as it likes.
 typedef struct {
     uint64_t landed[WARPS][MAX_SLOTS]; // counts the copies into each slot of a warp's ring
-    uint32_t used[WARPS];              // slots that a warp's ring has given out, modulo two rounds
+    uint32_t ring[WARPS];              // of a warp's ring between commands: its next slot, parity
     uint32_t barriers;                 // grid barriers that this block has passed
     uint32_t stop;                     // the kernel ends: somebody gave up waiting
     int32_t word[4];                   // for values that one thread finds out for its block
@@ -69,7 +69,8 @@ DEV void grid_wait_for(mega *m, uint64_t limit) {
     if (threadIdx.x == 0) {
         waiting w = {0, 0};
         uint32_t all = state()->barriers * gridDim.x; // wraps like the word it is compared with
-        while ((int32_t)(load_acquire(m->arrive) - all) < 0)
+        const uint32_t *arrive = m->arrive; // each look empties the L1: read the pointer once
+        while ((int32_t)(load_acquire(arrive) - all) < 0)
             if (give_up(m, &w, limit)) {
                 state()->stop = 1;
                 break;
@@ -89,6 +90,19 @@ DEV void grid_sync(mega *m) {
 DEV void fail_at(mega *m, int code) { atomicMin(m->failed, code); }
 DEV int finite(float x) { return (num_bits(x) & 0x7f800000) != 0x7f800000; }
 
+// The block copies n floats into shared memory, 8 reads of a thread at a time.
+DEV void stage_floats(float *to, const float *from, int n) {
+    for (int i = (int)threadIdx.x; i < n; i += 8 * THREADS) {
+        float v[8];
+#pragma unroll
+        for (int k = 0; k < 8; k++)
+            if (i + k * THREADS < n) v[k] = from[i + k * THREADS];
+#pragma unroll
+        for (int k = 0; k < 8; k++)
+            if (i + k * THREADS < n) to[i + k * THREADS] = v[k];
+    }
+}
+
 // ---- sums of a warp; every lane gets the result
 
 // The ordered sum num_lane_dot: element i goes to lane i mod 32, ascending, then 16, 8, 4, 2, 1.
@@ -96,12 +110,22 @@ DEV float lane_fold(float acc) {
     for (int d = 16; d > 0; d /= 2) acc = num_add(acc, __shfl_xor_sync(0xffffffffu, acc, d));
     return acc;
 }
-DEV float lane_dot(const float *a, const float *b, int n) {
+// A lane's part of it; 4 terms are read at a time, without a branch, so that they wait together.
+DEV float lane_acc(const float *a, const float *b, int n) {
     float acc = 0;
-#pragma unroll 8
-    for (int i = lane_id(); i < n; i += 32) acc = num_fma(a[i], b[i], acc);
-    return lane_fold(acc);
+    for (int i = lane_id(); i < n; i += 128) {
+        float x[4], y[4];
+#pragma unroll
+        for (int k = 0; k < 4; k++) {
+            int at = i + 32 * k < n ? i + 32 * k : i;
+            x[k] = a[at], y[k] = b[at];
+        }
+#pragma unroll
+        for (int k = 0; k < 4; k++) acc = i + 32 * k < n ? num_fma(x[k], y[k], acc) : acc;
+    }
+    return acc;
 }
+DEV float lane_dot(const float *a, const float *b, int n) { return lane_fold(lane_acc(a, b, n)); }
 // The larger of non-negative floats, by their bits.
 DEV uint32_t warp_max(uint32_t x) {
     for (int d = 16; d > 0; d /= 2) {

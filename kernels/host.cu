@@ -12,7 +12,7 @@
 #ifdef ASSAY_EMU
 enum { PATIENCE = 86400 }; // the emulator is slow
 #else
-enum { PATIENCE = 600 };                        // seconds that the host waits for a command
+enum { PATIENCE = 7200 };                       // seconds that the host waits for a command
 static void host_pause(void) { sched_yield(); } // in each turn of a loop that waits for the kernel
 #endif
 
@@ -735,6 +735,8 @@ static int take_all(gpu *g, char err[ERR]) {
 int gpu_open(backend *b, char err[ERR]) {
     int count = 0;
     cudaDeviceProp p;
+    unsetenv("CUDA_LAUNCH_BLOCKING"); // the launch would wait for a kernel that waits for us
+    setenv("CUDA_DEVICE_MAX_CONNECTIONS", "8", 1); // nor may copies queue up behind it
     setenv("CUDA_MODULE_LOADING", "EAGER", 1); // no code may be loaded beside the running kernel
     cudaError_t e = cudaGetDeviceCount(&count);
     if (e || !count)

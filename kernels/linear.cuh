@@ -71,11 +71,22 @@ typedef struct {
     mega *m;
     const mega_run *r;
     int last, rows, head_from;  // of run_phases
-    uint32_t fetched, used;     // slots so far, from a multiple of two rounds
+    int slots, full;            // of the ring; those that were fetched and not yet emptied
+    int in, out;                // the slot to fill next, the slot to empty next
+    uint32_t parity;            // of the copies into `out`
     int phase, passes;          // cursor: phase == last: nothing is left
     int slot, end, part, parts; // in the pass: slot .. end - 1 are to be fetched
     int tile, first_slot, first_tile;
+    int per, size;       // bricks of a slot, bytes of a brick
+    const uint8_t *from; // in a tile: its next brick, NULL: not yet looked up
+    int left;            // in a tile: bricks
 } stream;
+
+// Puts the cursor at the beginning of a pass.
+DEV void rewind(stream *s) {
+    s->slot = s->first_slot, s->tile = s->first_tile, s->part = s->slot % s->parts;
+    s->from = NULL;
+}
 
 // Moves the cursor to the next phase that has bricks, from `phase` on.
 DEV void seek(stream *s, int phase) {
@@ -86,48 +97,52 @@ DEV void seek(stream *s, int phase) {
         stretch w = stretch_of(p);
         if (w.first == w.last) continue;
         s->passes = is_few(s->m, p, rows) ? 1 : (rows + s->m->pass - 1) / s->m->pass;
+        s->per = slot_bricks(&p->w[0]), s->size = brick_bytes(&p->w[0]);
         s->first_slot = w.first, s->end = w.last, s->parts = w.parts;
         s->first_tile = w.tile + w.first / w.parts;
-        s->slot = w.first, s->tile = s->first_tile, s->part = w.first % w.parts;
+        rewind(s);
         return;
     }
 }
 
 DEV void stream_open(stream *s, mega *m, const mega_run *r, int first, int last, int rows,
                      int head_from) {
-    uint32_t used = state()->used[warp_id()];
-    stream open = {m, r, last, rows, head_from, used, used};
+    uint32_t kept = state()->ring[warp_id()];
+    int at = (int)(kept >> 1);
+    stream open = {m, r, last, rows, head_from, m->slots, 0, at, at, kept & 1};
     *s = open;
     seek(s, first);
 }
 
-// The ring is empty now. Only the place and the parity of the next slot are kept, so that no count
-// can wrap however long the kernel lives.
+// The ring is empty now: the place and the parity of its next slot are kept for the next command.
 DEV void stream_close(stream *s) {
     __syncwarp();
-    if (lane_id() == 0) state()->used[warp_id()] = s->used % (2 * (uint32_t)s->m->slots);
+    if (lane_id() == 0) state()->ring[warp_id()] = (uint32_t)s->out << 1 | s->parity;
     __syncwarp(); // the next stream_open reads it
 }
 
 // Starts copies until the ring is full or nothing is left. The lanes have read what is overwritten.
 DEV void fetch(stream *s) {
     __syncwarp();
-    while (s->phase < s->last && s->fetched - s->used < (uint32_t)s->m->slots) {
-        int tile = s->tile, which;
-        const mega_matrix *w = matrix_of(&s->r->phase[s->phase], &tile, &which);
-        int per = slot_bricks(w), left = w->blocks - s->part * per, at = s->fetched % s->m->slots;
-        uint32_t bytes = (uint32_t)((left < per ? left : per) * brick_bytes(w));
-        if (lane_id() == 0) {
-            uint64_t *bar = &state()->landed[warp_id()][at];
-            copies_expect(bar, bytes);
-            copies_start(ring_of(warp_id(), s->m->slots) + at * SLOT_BYTES,
-                         brick_at(w, tile, s->part * per), bytes, bar);
+    while (s->phase < s->last && s->full < s->slots) {
+        if (!s->from) {
+            int tile = s->tile, which;
+            const mega_matrix *w = matrix_of(&s->r->phase[s->phase], &tile, &which);
+            s->from = brick_at(w, tile, s->part * s->per);
+            s->left = w->blocks - s->part * s->per;
         }
-        s->fetched++;
-        if (++s->part == s->parts) s->part = 0, s->tile++;
+        uint32_t bytes = (uint32_t)((s->left < s->per ? s->left : s->per) * s->size);
+        if (lane_id() == 0) {
+            uint64_t *bar = &state()->landed[warp_id()][s->in];
+            copies_expect(bar, bytes);
+            copies_start(ring_of(warp_id(), s->slots) + s->in * SLOT_BYTES, s->from, bytes, bar);
+        }
+        s->full++, s->in = s->in + 1 < s->slots ? s->in + 1 : 0;
+        s->from += bytes, s->left -= s->per;
+        if (++s->part == s->parts) s->part = 0, s->tile++, s->from = NULL;
         if (++s->slot < s->end) continue;
         if (--s->passes > 0)
-            s->slot = s->first_slot, s->tile = s->first_tile, s->part = s->slot % s->parts;
+            rewind(s);
         else
             seek(s, s->phase + 1);
     }
@@ -135,11 +150,21 @@ DEV void fetch(stream *s) {
 
 // The oldest slot, when it has landed.
 DEV const unsigned char *landed(stream *s) {
-    int at = (int)(s->used % s->m->slots);
     waiting w = {0, 0};
-    while (!copies_landed(&state()->landed[warp_id()][at], s->used / s->m->slots & 1))
-        if (give_up(s->m, &w, state()->spin_ns)) thread_exit();
-    return ring_of(warp_id(), s->m->slots) + at * SLOT_BYTES;
+    while (!copies_landed(&state()->landed[warp_id()][s->out], s->parity))
+        if (give_up(s->m, &w, state()->spin_ns)) {
+            state()->stop = 1; // thread 0 may be gone: nobody waits behind it
+            thread_exit();
+        }
+    __syncwarp(); // mma_s8 wants the warp in one piece
+    return ring_of(warp_id(), s->slots) + s->out * SLOT_BYTES;
+}
+
+// The oldest slot has been read: another copy may take its place.
+DEV void emptied(stream *s) {
+    s->full--;
+    if (++s->out == s->slots) s->out = 0, s->parity ^= 1;
+    fetch(s);
 }
 
 // ---- what becomes of a result
@@ -312,8 +337,7 @@ DEV void open_first(stream *s, const mega_phase *p, opened *o) {
     int per = slot_bricks(x), n = x->blocks - part * per;
     read_levels(levels, x);
     open_slot(o, x, landed(s), n < per ? n : per, levels);
-    s->used++;
-    fetch(s);
+    emptied(s);
 }
 
 // The block's stretch of a phase. first: its first slot, already out of the ring.
@@ -334,8 +358,7 @@ DEV void dot_stretch(stream *s, const mega_phase *p, const stretch *w, opened *f
         if (n > per) n = per;
         if (slot > w->first) {
             open_slot(first, x, landed(s), n, levels);
-            s->used++;
-            fetch(s);
+            emptied(s);
         }
         dot_slot(sum, first, shift, block, n, a, rows);
         if (++part < w->parts && slot + 1 < w->last) continue;
@@ -345,7 +368,8 @@ DEV void dot_stretch(stream *s, const mega_phase *p, const stretch *w, opened *f
 }
 
 // A whole phase for few tokens, x [rows, cols]: what can be done without x comes before the wait.
-PHASE stream linear_few(stream s, const mega_phase *p, const float *x, int rows, int code) {
+PHASE void linear_few(stream *from, const mega_phase *p, const float *x, int rows, int code) {
+    stream s = *from; // in registers while the phase runs
     opened first;
     stretch w = stretch_of(p);
     const mega_matrix *in = &p->w[0];
@@ -363,7 +387,7 @@ PHASE stream linear_few(stream s, const mega_phase *p, const float *x, int rows,
     __syncthreads();
     finish_split(s.m, s.r, p, &w, split, FEW, 0, rows, a.e, code);
     if (p->op == GATEUP) finish_gate(s.r, p, &w, 0, rows);
-    return s;
+    *from = s;
 }
 
 // ---- many tokens: matrix products of 16 rows, 16 columns and 8 tokens
@@ -445,8 +469,7 @@ DEV void linear_pass(stream *s, const mega_phase *p, const stretch *w, int t0, i
         int per = slot_bricks(x), block = part * per, left = x->blocks - block;
         mma_slot(sum, partial, s->r, x, landed(s), block, left < per ? left : per, levels, t0,
                  (n + 7) / 8);
-        s->used++;
-        fetch(s);
+        emptied(s);
         if (++part < w->parts && slot + 1 < w->last) continue;
         close_many(s->m, s->r, p, w, tile, slot - (part - 1), sum, t0, rows, split, code);
         if (part == w->parts) part = 0, tile++;
@@ -454,7 +477,8 @@ DEV void linear_pass(stream *s, const mega_phase *p, const stretch *w, int t0, i
 }
 
 // A whole phase for many tokens, whose quantised input every block may read.
-PHASE stream linear_many(stream s, const mega_phase *p, int rows, int code) {
+PHASE void linear_many(stream *from, const mega_phase *p, int rows, int code) {
+    stream s = *from;
     stretch w = stretch_of(p);
     int64_t *split = (int64_t *)scratch(s.m);
     int pass = s.m->pass;
@@ -468,7 +492,7 @@ PHASE stream linear_many(stream s, const mega_phase *p, int rows, int code) {
         if (p->op == GATEUP) finish_gate(s.r, p, &w, t0, n);
         __syncthreads();
     }
-    return s;
+    *from = s;
 }
 
 // ---- dense: a lane sum for each row and token, x [rows, cols]

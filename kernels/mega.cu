@@ -22,6 +22,7 @@ DEV void next_command(mega *m, uint32_t generation) {
     grid_wait_for(m, 2 * state()->idle_ns);
     if (threadIdx.x == 0) state()->command = m->command;
     __syncthreads();
+    copies_fence(); // the host may have sent bricks
 }
 
 // Every step of a CMD_RUN; with steps > 0 each one samples and feeds the next.

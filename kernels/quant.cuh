@@ -129,14 +129,13 @@ DEV void quantise_block(mega *m, const act_rows *a, const mega_matrix *w, const 
     int32_t *own_e = (int32_t *)room;                 // [rows, groups]
     float *factor = (float *)(own_e + rows * groups); // [rows]
     float *stage = (float *)(room + quantise_bytes(w, rows));
-    int fit = norm ? (int)((bytes - quantise_bytes(w, rows)) / 4 / w->cols) : rows;
-    int staged = norm && fit > 0;
+    int fit = (int)((bytes - quantise_bytes(w, rows)) / 4 / w->cols), staged = fit > 0;
     if (fit <= 0 || fit > rows) fit = rows;
     for (int t0 = 0; t0 < rows; t0 += fit) {
         int n = rows - t0 < fit ? rows - t0 : fit;
         const float *from = x + (int64_t)t0 * w->cols;
         if (staged) {
-            for (int i = (int)threadIdx.x; i < n * w->cols; i += THREADS) stage[i] = from[i];
+            stage_floats(stage, from, n * w->cols);
             __syncthreads();
             from = stage;
         }

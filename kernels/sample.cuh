@@ -50,11 +50,17 @@ DEV rank search(sampling *s, const float *e, int n, uint64_t target, int by_sum)
         __syncthreads();
         for (int i = (int)threadIdx.x; i < 256; i += THREADS) s->sum[i] = s->many[i] = 0;
         __syncthreads();
-        for (int i = (int)threadIdx.x; i < n; i += THREADS) {
-            uint64_t w = weight_of(e, i), digit = w >> shift & 255;
-            if (w >> shift >> 8 != at.weight || digit == 0) continue;
-            atomicAdd(&s->sum[digit], (unsigned long long)w);
-            atomicAdd(&s->many[digit], 1ull);
+        for (int i0 = (int)threadIdx.x; i0 < n; i0 += 8 * THREADS) {
+            float z[8]; // read ahead of the atomics, one latency for eight
+#pragma unroll
+            for (int k = 0; k < 8; k++) z[k] = i0 + k * THREADS < n ? e[i0 + k * THREADS] : 0;
+#pragma unroll
+            for (int k = 0; k < 8; k++) {
+                uint64_t w = (uint64_t)num_mul(z[k], 0x1p32f), digit = w >> shift & 255;
+                if (w >> shift >> 8 != at.weight || digit == 0) continue; // 0 has no digit
+                atomicAdd(&s->sum[digit], (unsigned long long)w);
+                atomicAdd(&s->many[digit], 1ull);
+            }
         }
         __syncthreads();
         int digit = 255;
@@ -83,6 +89,7 @@ DEV int in_order(sampling *s, const float *e, int n, uint64_t target, uint64_t o
         if (lane_id() >= d) before += y;
     }
     __syncthreads();
+    if (threadIdx.x == 0) s->token = 0; // no weight is above 0 where the logits are not finite
     if (lane_id() == 31) s->sum[warp_id()] = before;
     __syncthreads();
     before -= own;
@@ -142,11 +149,13 @@ DEV int sample_row(mega *m, const mega_run *r, const mega_phase *head, int t, in
             largest(r->logits + (int64_t)t * r->vocab, 0, known_ids(r), &at);
         } else {
             float top = 0;
-            for (int b = 0; b < (int)gridDim.x; b++) { // ascending rows: the first of equals stays
+            for (int b = lane_id(); b < (int)gridDim.x; b += 32) { // ascending rows
                 int64_t i = (int64_t)b * r->room + t;
-                if (r->best_id[i] >= 0 && (at < 0 || r->best[i] > top))
-                    top = r->best[i], at = r->best_id[i];
+                int id = r->best_id[i];
+                float y = r->best[i];
+                if (id >= 0 && (at < 0 || y > top)) top = y, at = id;
             }
+            lane_largest(&top, &at);
         }
         if (lane_id() == 0) state()->word[1] = at;
     }
