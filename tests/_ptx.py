@@ -204,7 +204,7 @@ def shortest_turn(block, head, dots, perms):
 
 def hot(path):
     found = disassembled(path)
-    for name in WORK + ["linear_many"]:
+    for name in WORK:
         ins, label = found.get(name, ([], {}))
         touch = [bool(re.search(r"\b(LDL|STL)\b", s)) for s in ins]
         first, last = 0, len(ins)
