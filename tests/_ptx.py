@@ -22,6 +22,10 @@ import sys
 WORK = """linear_few linear_many phase_attend phase_embed quantise_many run_phases
     sample_rows""".split()
 CALLS = ["megakernel"]
+# No access to local memory in these; in those of LOOP not in the loop with the products, since they
+# are handed a struct in it.
+HOT = "linear_few linear_many phase_attend phase_embed quantise_many".split()
+LOOP = {"linear_few": r"IDP\.4A", "linear_many": r"IMMA"}
 # An instruction that must be there; in PTX, in SASS.
 NEED = {
     "ptx": [
@@ -204,15 +208,15 @@ def shortest_turn(block, head, dots, perms):
 
 def hot(path):
     found = disassembled(path)
-    for name in WORK:
+    for name in HOT:
         ins, label = found.get(name, ([], {}))
         touch = [bool(re.search(r"\b(LDL|STL)\b", s)) for s in ins]
         first, last = 0, len(ins)
-        if name == "linear_many":  # its innermost loop with all products
-            last, first = min(((i + 1, t) for i, t in turns(ins, label, r"IMMA")),
+        if name in LOOP:  # its innermost loop with all products
+            last, first = min(((i + 1, t) for i, t in turns(ins, label, LOOP[name])),
                               key=lambda x: x[0] - x[1], default=(0, 0))
             if last == 0:
-                print("linear_many: no loop has products")
+                print(f"{name}: no loop has products")
         for line in (s for s, t in zip(ins[first:last], touch[first:last]) if t):
             print(f"{name}: {line}")
 

@@ -98,7 +98,7 @@ def check_usage():
         wrong.append(["quantize", "x", "y", option])
     ranges = {"-n": "0 -1 1.5 x nan 1e9", "--temp": "-1 nan inf 101 x", "--top-k": "-1 1.5 x",
               "--top-p": "-0.1 1.1 nan", "--seed": "-1 4294967296 0.5", "--context": "1 x",
-              "--jobs": "0 -2 2.5 1025 x", "--backend": "gpu REF"}  # fmt: skip
+              "--jobs": "0 -2 2.5 1025 x", "--backend": "cuda REF"}  # fmt: skip
     for option, values in ranges.items():
         for v in values.split() + [""]:
             wrong.append(["generate", "x", "-p", "y", option, v])
@@ -106,7 +106,7 @@ def check_usage():
     ranges = {"--steps": "0 -1 1.5 x 1e9", "--warmup": "-1 0.5 x", "--every": "0 x", "--batch": "0 4097",
               "--micro": "0 4097", "--ctx": "0 1.5 2e6", "--init": "-1 4294967296 x", "--seed": "-1",
               "--lr": "0 -1 nan 1.1 x", "--clip": "-1 nan x", "--decay": "-1 1.1 nan",
-              "--backend": "gpu", "--jobs": "0"}  # fmt: skip
+              "--backend": "cuda", "--jobs": "0"}  # fmt: skip
     for option, values in ranges.items():
         for v in values.split() + [""]:
             wrong.append(["train", "x", "--text", "y", "--out", "z", option, v])

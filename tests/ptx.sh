@@ -76,10 +76,10 @@ mutant() {
 }
 mutant "another dp4a" linear.cuh '1i #define __dp4a(a, b, c) ((a) * (b) + (c))' "need ptx" dp4a
 mutant __expf forward.cuh 's/num_exp(/__expf(/' rules approx
-mutant __ldg grid.cuh 's/num_fma(a\[i\], b\[i\], acc)/num_fma(__ldg(a + i), b[i], acc)/' rules '\.nc'
+mutant __ldg grid.cuh 's/x\[k\] = a\[at\], y/x[k] = __ldg(a + at), y/' rules '\.nc'
 
 cat >$out/bad/spill.cu <<'END'
-extern "C" __global__ void linear_few(float *a) {
+extern "C" __global__ void phase_attend(float *a) {
     float x[64];
     for (int i = 0; i < 64; i++) x[i] = a[i * 1024 + threadIdx.x];
     __syncthreads();
@@ -91,7 +91,7 @@ extern "C" __global__ void linear_few(float *a) {
 END
 $nvcc $flags -arch=sm_90a -maxrregcount=24 -Xptxas -v -cubin $out/bad/spill.cu -o $out/bad/spill.cubin \
     2>$out/bad/spill.log
-read_ spills $out/bad/spill.log | grep '^linear_few: [1-9][0-9]* bytes of spill' >/dev/null &&
+read_ spills $out/bad/spill.log | grep '^phase_attend: [1-9][0-9]* bytes of spill' >/dev/null &&
     read_ spills $out/bad/spill.log | grep '^run_phases: there is no' >/dev/null &&
     ok "a kernel that spills, and one without its functions, is noticed" ||
     no "a kernel that spills is not noticed"
@@ -102,8 +102,8 @@ if [ -n "$nvdisasm" ]; then
     $nvdisasm -c $out/bad/sass.cubin >$out/bad/sass.dis 2>/dev/null
     $nvdisasm -c $out/bad/spill.cubin >$out/bad/spill.dis 2>/dev/null
     n=$(read_ sass $out/bad/sass.dis | grep -oE 'MUFU.EX2|RED|DADD|CONSTANT' | sort -u | wc -l)
-    [ "$n" -ge 4 ] && read_ local $out/bad/spill.dis | grep '^linear_few [1-9]' >/dev/null &&
-        read_ hot $out/bad/spill.dis | grep '^linear_few: .*LDL' >/dev/null &&
+    [ "$n" -ge 4 ] && read_ local $out/bad/spill.dis | grep '^phase_attend [1-9]' >/dev/null &&
+        read_ hot $out/bad/spill.dis | grep '^phase_attend: .*LDL' >/dev/null &&
         [ "$(read_ need sass $out/bad/sass.dis | wc -l)" = 4 ] &&
         ok "the same in the processor's instructions: ex2, a float atomic, doubles, stale reads, spills" ||
         no "bad instructions of the processor are not noticed ($n of 4)"
