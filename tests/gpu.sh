@@ -157,6 +157,7 @@ step facts 20 $self facts
 [ "$1" = built ] || [ "$backend" != gpu ] || step build 240 $self build
 step verify 90 $program verify --backend $backend
 [ "$backend" != gpu ] || step mixed 60 build/gpu/mixed
+[ "$backend" != gpu ] || step mixed-8b 90 build/gpu/mixed qwen3-8b
 step cases 60 $self cases $program $backend $work/cases
 step cases-simd 60 $self cases $program simd $work/cases
 same
