@@ -296,7 +296,7 @@ PHASE void run_phases(mega *m, mega_run *r, int first, int last, int rows, int h
                 linear_many(&s, p, n, i);
             } else {
                 if (p->norm) {
-                    norm_rows(m, r, r->n, x, p->norm, n);
+                    norm_rows(r, r->n, x, p->norm, n);
                     grid_sync(m);
                 }
                 linear_dense(m, r, p, p->norm ? r->n : x, n, i);

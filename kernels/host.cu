@@ -269,7 +269,9 @@ static int attach(gpu *g, int which, ref_run *r, int64_t logits_rows, char err[E
     takes(g, room * c->kv_heads * hd * 4, 3, &d->raw_k, &d->k, &d->v);
     takes(g, room * c->inter * 4, 3, &d->g, &d->u, &d->h);
     takes(g, room * c->heads * 4, 2, &d->peak, &d->mass);
-    takes(g, logits_rows * c->vocab * 4, 2, &d->logits, &d->weight);
+    takes(g, logits_rows * c->vocab * 4, 1, &d->logits);
+    if (which == RUN_SERVE)
+        takes(g, logits_rows * c->vocab * 4, 1, &d->weight); // others never sample
     takes(g, r->cached * r->seqs * c->kv_heads * r->context * hd * 4, 2, &d->kcache, &d->vcache);
     takes(g, room * wide, 1, &d->acts);
     takes(g, room * wide / 32 * 4, 1, &d->mult);

@@ -223,7 +223,7 @@ DEV void finish_split(mega *m, const mega_run *r, const mega_phase *p, const str
 }
 
 // h = silu(g) u for the rows of this block's tiles, whose gate and up it has just finished.
-DEV void finish_gate(const mega_run *r, const mega_phase *p, const stretch *s, int t0, int n) {
+DEV void finish_gate(const mega_run *r, const stretch *s, int t0, int n) {
     int first = s->tile / 2 * 16, last = first + s->slots / s->parts / 2 * 16;
     if (last > r->inter) last = r->inter;
     __syncthreads();
@@ -232,7 +232,6 @@ DEV void finish_gate(const mega_run *r, const mega_phase *p, const stretch *s, i
         float g = r->g[at];
         r->h[at] = num_mul(num_mul(g, num_sigmoid(g)), r->u[at]);
     }
-    (void)p;
 }
 
 // ---- few tokens: dot products of four
@@ -386,7 +385,7 @@ PHASE void linear_few(stream *from, const mega_phase *p, const float *x, int row
     dot_stretch(&s, p, &w, &first, &a, rows, split, code);
     __syncthreads();
     finish_split(s.m, s.r, p, &w, split, FEW, 0, rows, a.e, code);
-    if (p->op == GATEUP) finish_gate(s.r, p, &w, 0, rows);
+    if (p->op == GATEUP) finish_gate(s.r, &w, 0, rows);
     *from = s;
 }
 
@@ -489,7 +488,7 @@ PHASE void linear_many(stream *from, const mega_phase *p, int rows, int code) {
         linear_pass(&s, p, &w, t0, rows, split, code);
         __syncthreads();
         finish_split(s.m, s.r, p, &w, split, pass, t0, n, s.r->e + t0, code);
-        if (p->op == GATEUP) finish_gate(s.r, p, &w, t0, n);
+        if (p->op == GATEUP) finish_gate(s.r, &w, t0, n);
         __syncthreads();
     }
     *from = s;

@@ -33,8 +33,6 @@ DEV void run_command(mega *m) {
     for (int step = 0; step < c.steps; step++) {
         sample_rows(m, r, c.rows, c.head_from, step);
         grid_sync(m);
-        if (blockIdx.x == 0 && threadIdx.x == 0)
-            store_release_system(&m->box->tokens, (uint32_t)step + 1);
         if (step + 1 < c.steps) run_phases(m, r, c.first, c.last, c.rows, c.head_from, 1);
     }
 }

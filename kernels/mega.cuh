@@ -80,7 +80,7 @@ typedef struct {
     int32_t *e;                    // [room]: E
     float *part;                   // [room, heads, chunks of the context, head_dim + 2]
     uint32_t *arrived;             // [room, heads] chunks done, 0 between phases
-    float *weight;                 // [room, vocab] of sampling: e^((z - max) / T)
+    float *weight;                 // [logits_rows, vocab] RUN_SERVE: of sampling, e^((z - max) / T)
     float *best;                   // [blocks of the grid, room] best logit of a block's rows
     int32_t *best_id;              // the same, its token
 } mega_run;
@@ -153,8 +153,6 @@ typedef struct {
     uint32_t pad1[15];
     uint32_t parked; // mega_park: the kernel has ended, or a block gave up waiting
     uint32_t pad2[15];
-    uint32_t tokens; // steps sampled so far in this command
-    uint32_t pad3[15];
     mega_command command;
     int32_t failed; // after done: the lowest phase of the tape whose value was not finite, or -1;
                     // of a mirror, a number that mirror.cuh makes

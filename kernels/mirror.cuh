@@ -65,7 +65,7 @@ PHASE void norm_mirror(mega *m, int layer, int site, const float *w, const float
 }
 
 // Turns the pairs of every head back: d [T, heads*head_dim].
-PHASE void rope_mirror(mega *m, const mega_run *r, float *d, int heads, int T) {
+PHASE void rope_mirror(const mega_run *r, float *d, int heads, int T) {
     int half = r->head_dim / 2;
     for (int64_t i = grid_thread(); i < (int64_t)T * heads * half; i += grid_threads()) {
         int64_t head = i / half, at = (int64_t)r->pos[head / heads] * half + i % half;
@@ -73,7 +73,6 @@ PHASE void rope_mirror(mega *m, const mega_run *r, float *d, int heads, int T) {
         x[0] = num_fma(a, r->cos[at], num_mul(b, r->sin[at]));
         x[half] = num_fma(b, r->cos[at], -num_mul(a, r->sin[at]));
     }
-    (void)m;
 }
 
 enum { STRIP = 128 }; // elements of a head whose sums a warp keeps, 4 a lane
@@ -177,7 +176,7 @@ PHASE void silu_mirror(mega *m, const mega_run *r, int64_t n) {
 DEV void feed_mirror(mega *m, const mega_run *r, int layer, span_of s) {
     const mega_learn *l = &m->learn;
     const mega_phase *up = &r->phase[5 * layer + GATEUP], *down = up + 1;
-    norm_rows(m, r, r->n, r->x, up->norm, s.T);
+    norm_rows(r, r->n, r->x, up->norm, s.T);
     linear_mirror(m, layer, AT_DOWN, &down->w[0], r->h, l->dx, s, l->dh, 0);
     silu_mirror(m, r, (int64_t)s.T * r->inter);
     grid_sync(m);
@@ -190,14 +189,14 @@ DEV void feed_mirror(mega *m, const mega_run *r, int layer, span_of s) {
 DEV void attention_mirror(mega *m, const mega_run *r, int layer, const float *x, span_of s) {
     const mega_learn *l = &m->learn;
     const mega_phase *p = &r->phase[5 * layer + QKV], *out = &r->phase[5 * layer + OUT];
-    norm_rows(m, r, r->n, x, p->norm, s.T);
+    norm_rows(r, r->n, x, p->norm, s.T);
     linear_mirror(m, layer, AT_OUT, &out->w[0], r->o, l->dx, s, l->dout, 0);
     query_mirror(m, r, layer, s.T);
     grid_sync(m);
     key_mirror(m, r, layer, s.T);
     grid_sync(m);
-    rope_mirror(m, r, l->dq, r->heads, s.T);
-    rope_mirror(m, r, l->dk, r->kv_heads, s.T);
+    rope_mirror(r, l->dq, r->heads, s.T);
+    rope_mirror(r, l->dk, r->kv_heads, s.T);
     grid_sync(m);
     if (p->norm_q) {
         int hd = r->head_dim;
@@ -322,7 +321,7 @@ PHASE int head_mirror(mega *m, mega_run *r, mega_run *teacher, int first, int T,
     }
     head_rows(m, r, teacher, first, T);
     if (back) {
-        norm_rows(m, r, r->n, x, p->norm, T);
+        norm_rows(r, r->n, x, p->norm, T);
         grid_sync(m);
         linear_mirror(m, -1, AT_HEAD, &p->w[0], r->n, r->logits, s, dx, 0);
         norm_mirror(m, -1, AT_NORM, p->norm, x, dx, r->hidden, 1, s, NULL, AT_TOP);

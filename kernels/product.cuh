@@ -379,7 +379,7 @@ PHASE void linear_mirror(mega *m, int layer, int site, const mega_matrix *w, con
     int quantised = w->kind != DENSE;
     if (part_at(m, slot, R1) || part_at(m, slot, R2) || part_at(m, slot, DENSES)) {
         if (quantised) {
-            quantise_rows(m, r, w, x, s.T, code);
+            quantise_many(m, r, w, x, NULL, s.T, code);
             grid_sync(m);
             widen_input(m, r, w, s.T);
             grid_sync(m);

@@ -177,20 +177,14 @@ PHASE void quantise_many(mega *m, mega_run *r, const mega_matrix *w, const float
                        code);
     }
 }
-PHASE void quantise_rows(mega *m, mega_run *r, const mega_matrix *w, const float *x, int rows,
-                         int code) {
-    quantise_many(m, r, w, x, NULL, rows, code);
-}
 
 // All blocks: y = norm(x) w, rows of `hidden`.
-PHASE void norm_rows(mega *m, const mega_run *r, float *y, const float *x, const float *w,
-                     int rows) {
+PHASE void norm_rows(const mega_run *r, float *y, const float *x, const float *w, int rows) {
     int n = r->hidden;
     for (int t = grid_warp(); t < rows; t += grid_warps()) {
         float f = norm_factor(x + (int64_t)t * n, n, r->eps);
         for (int i = lane_id(); i < n; i += 32)
             y[(int64_t)t * n + i] = num_mul(num_mul(x[(int64_t)t * n + i], f), w[i]);
     }
-    (void)m;
 }
 #endif

@@ -18,7 +18,7 @@ import sys
 
 # Functions that run for every token. Those that do the work may not spill. ptxas deals the registers
 # out to a kernel with all that it calls, so those that call others (or learning calls with) may keep
-# some values in local memory across a call; kernels/resources.txt says how many.
+# some values in local memory across a call; tests/resources.txt says how many.
 WORK = """linear_few linear_many phase_attend phase_embed quantise_many run_phases
     sample_rows""".split()
 CALLS = ["megakernel"]

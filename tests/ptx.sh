@@ -3,7 +3,7 @@
 # `targets`, with no such processor at hand: the PTX keeps the rules of arithmetic and has the
 # instructions that the kernel is built on; the functions that do the work of decoding do not spill
 # (those that call them, and most of learning, keep some bytes); stack, spills and registers are
-# those of kernels/resources.txt, which "write" writes anew. Where nvdisasm is found ($NVDISASM,
+# those of tests/resources.txt, which "write" writes anew. Where nvdisasm is found ($NVDISASM,
 # PATH, the venv), the same is asked of the processor's own instructions, and the length of the
 # innermost loop is printed: a count of instructions, not a measurement.
 cd "$(dirname "$0")/.." || exit 1
@@ -159,24 +159,24 @@ done
 
 if [ "$1" = write ]; then
     [ -n "$nvdisasm" ] || { no "write: the table needs nvdisasm (NVDISASM=FILE)" && exit 1; }
-    cp $out/resources.txt kernels/resources.txt
-elif [ ! -e kernels/resources.txt ]; then
-    no "there is no kernels/resources.txt (sh tests/ptx.sh write)"
-elif [ "$(sed -n 2p kernels/resources.txt)" != "# ptxas $version" ]; then
+    cp $out/resources.txt tests/resources.txt
+elif [ ! -e tests/resources.txt ]; then
+    no "there is no tests/resources.txt (sh tests/ptx.sh write)"
+elif [ "$(sed -n 2p tests/resources.txt)" != "# ptxas $version" ]; then
     echo "not run: ptx: resources (another ptxas: $version)"
 else
     # Without nvdisasm its rows are left out on both sides.
     if [ -n "$nvdisasm" ]; then
-        cp kernels/resources.txt $out/kept.txt
+        cp tests/resources.txt $out/kept.txt
     else
-        grep -v '^sm_[0-9a]* sass ' kernels/resources.txt >$out/kept.txt
+        grep -v '^sm_[0-9a]* sass ' tests/resources.txt >$out/kept.txt
     fi
     sed 's/ 0 0 0/ 0 8 0/' $out/resources.txt | cmp -s - $out/kept.txt &&
         no "a table with other numbers counts as the same"
     if diff $out/kept.txt $out/resources.txt >$out/diff; then
-        ok "kernels/resources.txt is what ptxas says: $(grep -c ' ptxas ' $out/kept.txt) rows"
+        ok "tests/resources.txt is what ptxas says: $(grep -c ' ptxas ' $out/kept.txt) rows"
     else
-        no "kernels/resources.txt is out of date (sh tests/ptx.sh write):" \
+        no "tests/resources.txt is out of date (sh tests/ptx.sh write):" \
             $(grep '^[<>]' $out/diff | head -n 2 | tr '\n' ' ')
     fi
 fi
