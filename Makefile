@@ -26,7 +26,7 @@ SAN_asan = -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-f
 SAN_fuzz = $(SAN_asan) -fsanitize=fuzzer-no-link
 CFLAGS = -std=c11 -D_GNU_SOURCE -O3 $(ARCH) -ffp-contract=off -fno-fast-math -fno-math-errno \
 	-fopenmp $(WARN) $(SAN_$(CONFIG)) $(DEVICE_$(CONFIG)) -Isrc $(PKG_CFLAGS)
-PACKAGES = jansson libpcre2-8 libutf8proc libsodium
+PACKAGES = jansson libpcre2-8 libutf8proc libsodium libmicrohttpd
 PKG_CFLAGS := $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
 LIBS := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null)
 
@@ -82,6 +82,8 @@ $(B)/kernels/%.o: tests/emu/%.cpp Makefile
 $(B)/%.o: src/%.c Makefile
 	@mkdir -p $(B)
 	$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(B)/serve.o: src/page.html # which it carries
 
 $(B)/test_%: tests/test_%.c $(PARTS) Makefile
 	@mkdir -p $(B)
