@@ -394,7 +394,7 @@ static int64_t draw(const backend *by, ref_run *r, const sample_options *so, int
         return by->decode(by->device, r, so, known, n, next, err) ? -1 : n;
     }
     if (ref_step(r, &id, &at, &seq, 1, 0, err)) return -1;
-    *next = sample_token(r->logits, known, so, 0, (uint32_t)at + 1);
+    *next = sample_token(r->logits, known, so, (uint32_t)at + 1);
     return 1;
 }
 
@@ -408,7 +408,8 @@ static int generate(const options *o, const model *m, const tokenizer *t, const 
         token_count(t) < m->c.vocab ? token_count(t) : m->c.vocab; // rows may be padding
     char *out = must_alloc(token_room(t), 1);
     token_stream s = {0};
-    sample_options so = {(float)o->temperature, (int)o->top_k, (float)o->top_p, (uint32_t)o->seed};
+    sample_options so = {(float)o->temperature, (int)o->top_k, (float)o->top_p, (uint32_t)o->seed,
+                         0};
     ref_open(&r, m, o->by.linear, n, 1, n + most);
     for (int64_t i = 0; i < n; i++) {
         pos[i] = (int32_t)i;
@@ -416,7 +417,7 @@ static int generate(const options *o, const model *m, const tokenizer *t, const 
     }
     double start = bench_now(), first = 0;
     int bad = backend_attach(&o->by, &r, 1, err) || ref_step(&r, ids, pos, seq, n, n - 1, err);
-    if (!bad) first = bench_now(), *next = sample_token(r.logits, known, &so, 0, (uint32_t)n);
+    if (!bad) first = bench_now(), *next = sample_token(r.logits, known, &so, (uint32_t)n);
     for (; !bad && made < most; made++) {
         int32_t id = next[used++];
         if (is_end(m, id)) break;
