@@ -96,7 +96,7 @@ static uint8_t *make_room(uint8_t *p, size_t *room, size_t used, size_t n) {
 
 typedef struct {
     FILE *f;
-    const char *path;
+    char path[301];            // for messages
     uint64_t size, at, number; // of the file; behind the last good record; of good records
     uint8_t chain[32], *data;  // at `at`; the newest record's payload and chain
     size_t room;
@@ -110,44 +110,30 @@ static void scan_close(scan *s) {
 static int scan_open(scan *s, const char *path, int flags, char err[ERR]) {
     char start[MAGIC];
     struct stat st;
-    *s = (scan){.path = path};
+    *s = (scan){0};
+    snprintf(s->path, sizeof s->path, "%s", path);
     int fd = open(path, flags | O_CLOEXEC | O_NONBLOCK, 0666); // of a pipe it would wait
     if (fd < 0 || fstat(fd, &st) || !(s->f = fdopen(fd, flags & O_RDWR ? "r+" : "r"))) {
-        fail(err, "%.300s: %s", path, strerror(errno));
+        fail(err, "%s: %s", s->path, strerror(errno));
         if (fd >= 0) close(fd);
         return -1;
     }
-    s->size = (uint64_t)st.st_size;
     size_t n = S_ISREG(st.st_mode) ? fread(start, 1, MAGIC, s->f) : 0, same = 0;
     while (same < n && start[same] == magic[same]) same++;
-    if (S_ISREG(st.st_mode) && same == n && !ferror(s->f)) {
-        s->at = n == MAGIC ? MAGIC : 0; // a shorter one was torn at its birth
-        crypto_hash_sha256(s->chain, (const uint8_t *)magic, MAGIC);
-        return 0;
-    }
-    fail(err, "%.300s: byte %zu: expected a journal, which begins with \"assay journal 1\"", path,
-         same);
+    s->size = (uint64_t)st.st_size;
+    s->at = n == MAGIC ? MAGIC : 0; // a shorter file was torn at its birth
+    crypto_hash_sha256(s->chain, (const uint8_t *)magic, MAGIC);
+    if (S_ISREG(st.st_mode) && same == n && !ferror(s->f)) return 0;
     scan_close(s);
-    return -1;
+    return fail(err, "%s: byte %zu: expected a journal, which begins with \"assay journal 1\"",
+                s->path, same);
 }
 
 enum { END = 0, RECORD = 1, DAMAGE = -1, UNREAD = -2 };
 
-__attribute__((format(printf, 3, 4))) static int damage(const scan *s, char err[ERR],
-                                                        const char *fmt, ...) {
-    char what[128];
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(what, sizeof what, fmt, ap);
-    va_end(ap);
-    fail(err, "%.300s: record %llu at byte %llu: %s", s->path, (unsigned long long)s->number + 1,
-         (unsigned long long)s->at, what);
-    return DAMAGE;
-}
-
 static int take(scan *s, void *p, size_t n, char err[ERR]) {
     if (fread(p, 1, n, s->f) == n) return 0;
-    return fail(err, "%.300s: %s", s->path, ferror(s->f) ? strerror(errno) : "became shorter");
+    return fail(err, "%s: %s", s->path, ferror(s->f) ? strerror(errno) : "became shorter");
 }
 
 static int only_zeros(const scan *s, const uint8_t head[HEAD]) {
@@ -155,6 +141,23 @@ static int only_zeros(const scan *s, const uint8_t head[HEAD]) {
     for (int i = 0; i < HEAD; i++) c |= head[i];
     while (!c && (c = getc(s->f)) == 0) continue;
     return c == EOF;
+}
+
+// What is wrong with a record's head, or NULL. hash: of what precedes the payload.
+static const char *check_head(const journal_record *r, const uint8_t head[HEAD],
+                              const uint8_t hash[32]) {
+    if (memcmp(hash, head + 8, 4)) return "the chain does not hold at its head";
+    if (r->kind < 1 || r->kind >= J_KINDS) return "no such kind";
+    return r->size > JOURNAL_MAX ? "too large" : NULL;
+}
+
+// What is wrong with the rest of it. hash: of all of it.
+static const char *check_body(const scan *s, const journal_record *r, const uint8_t hash[32]) {
+    if (memcmp(hash, s->data + r->size, CHAIN)) return "the chain does not hold";
+    if (!payload_fits(r->kind, s->data, r->size)) return "the payload does not fit its kind";
+    if (r->kind != J_SIGNATURE) return NULL;
+    return crypto_sign_verify_detached(s->data + 32, s->chain, 32, s->data) ? "wrong signature"
+                                                                            : NULL;
 }
 
 // The next record into *r, or END: what is left, if anything, is a torn tail.
@@ -165,26 +168,19 @@ static int scan_next(scan *s, journal_record *r, char err[ERR]) {
     if (take(s, head, HEAD, err)) return UNREAD;
     *r = (journal_record){(uint32_t)get(head + 4, 4), (uint32_t)get(head, 4), .at = s->at};
     link_hash(hash, s->chain, head, NULL, 0);
-    if (memcmp(hash, head + 8, 4)) {
-        if (only_zeros(s, head)) return END;
-        return damage(s, err, "the chain does not hold (its head: kind %u, %u bytes)", r->kind,
-                      r->size);
+    const char *wrong = check_head(r, head, hash);
+    if (wrong ? only_zeros(s, head) : left < HEAD + r->size + CHAIN) return END;
+    if (!wrong) {
+        s->data = make_room(s->data, &s->room, 0, r->size + CHAIN);
+        if (take(s, s->data, r->size + CHAIN, err)) return UNREAD;
+        link_hash(hash, s->chain, head, s->data, r->size);
+        wrong = check_body(s, r, hash);
     }
-    if (r->kind < 1 || r->kind >= J_KINDS)
-        return damage(s, err, "kind %u: expected 1 to %d", r->kind, J_KINDS - 1);
-    if (r->size > JOURNAL_MAX)
-        return damage(s, err, "%u bytes: expected at most %d", r->size, JOURNAL_MAX);
-    if (left < HEAD + r->size + CHAIN) return END;
-    s->data = make_room(s->data, &s->room, 0, r->size + CHAIN);
-    if (take(s, s->data, r->size + CHAIN, err)) return UNREAD;
-    link_hash(hash, s->chain, head, s->data, r->size);
-    if (memcmp(hash, s->data + r->size, CHAIN))
-        return damage(s, err, "the chain does not hold (kind %u, %u bytes)", r->kind, r->size);
-    if (!payload_fits(r->kind, s->data, r->size))
-        return damage(s, err, "payload: %u bytes do not make a record of kind %s", r->size,
-                      journal_kind_name[r->kind]);
-    if (r->kind == J_SIGNATURE && crypto_sign_verify_detached(s->data + 32, s->chain, 32, s->data))
-        return damage(s, err, "the signature is wrong");
+    if (wrong) {
+        fail(err, "%s: record %llu at byte %llu: %s (kind %u, %u bytes)", s->path,
+             (unsigned long long)s->number + 1, (unsigned long long)s->at, wrong, r->kind, r->size);
+        return DAMAGE;
+    }
     memcpy(s->chain, hash, CHAIN);
     r->data = s->data, r->chain = s->chain, r->number = ++s->number;
     s->at = r->end = s->at + HEAD + r->size + CHAIN;
@@ -216,22 +212,20 @@ static int lock_file(const scan *s, char err[ERR]) {
     struct flock all = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     if (!fcntl(fileno(s->f), F_OFD_SETLK, &all)) return 0;
     int other = errno == EAGAIN || errno == EACCES;
-    return fail(err, "%.300s: %s", s->path,
-                other ? "another process has it open" : strerror(errno));
+    return fail(err, "%s: %s", s->path, other ? "another process has it open" : strerror(errno));
 }
 
 // The file ends at s->at (a new one: behind the magic), and all of it is on the disk: a record that
 // a killed process wrote may be in memory only.
-static int settle(scan *s, char err[ERR]) {
-    int fd = fileno(s->f), bad = ftruncate(fd, (off_t)s->at);
+static int settle(scan *s, const char *path, char err[ERR]) {
+    char copy[4096];
+    int fd = fileno(s->f), bad = ftruncate(fd, (off_t)s->at), folder = -1;
     if (!bad && !s->at) bad = pwrite(fd, magic, s->at = MAGIC, 0) != MAGIC;
-    bad = bad || fsync(fd);
-    char *copy = strdup(s->path);
-    int folder = bad || !copy ? -1 : open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    bad = folder < 0 || fsync(folder);
-    if (bad) fail(err, "%.300s: %s", s->path, strerror(errno));
+    snprintf(copy, sizeof copy, "%s", path);
+    bad = bad || fsync(fd) || (folder = open(dirname(copy), O_RDONLY | O_CLOEXEC)) < 0 ||
+          fsync(folder);
+    if (bad) fail(err, "%s: %s", s->path, strerror(errno));
     if (folder >= 0) close(folder);
-    free(copy);
     return bad;
 }
 
@@ -240,7 +234,7 @@ int journal_cut(const char *path, uint64_t *lost, char err[ERR]) {
     *lost = 0;
     if (scan_open(&s, path, O_RDWR, err)) return -1;
     int bad = lock_file(&s, err) || scan_all(&s, NULL, NULL, err) == UNREAD;
-    if (!bad) *lost = s.size - s.at, bad = settle(&s, err);
+    if (!bad) *lost = s.size - s.at, bad = settle(&s, path, err);
     scan_close(&s);
     return bad ? -1 : 0;
 }
@@ -249,7 +243,7 @@ int journal_cut(const char *path, uint64_t *lost, char err[ERR]) {
 
 struct journal {
     scan s;                    // its file; chain and size go on as records are appended
-    char *path, failed[ERR];   // failed: the error line, once there is one
+    char failed[ERR];          // the error line, once there is one
     pthread_mutex_t lock;      // of all below and of s
     pthread_cond_t work, done; // something to write, or stop; something was written, or failed
     uint8_t *buf;              // [used] of records that wait for the thread
@@ -287,7 +281,7 @@ static void *commit_all(void *arg) {
         int bad = write_all(fileno(j->s.f), spare, n, j->durable), why = errno;
         pthread_mutex_lock(&j->lock);
         if (bad)
-            fail(j->failed, "%.300s: %s", j->path, strerror(why)), j->used = 0;
+            fail(j->failed, "%s: %s", j->s.path, strerror(why)), j->used = 0;
         else
             j->durable += n;
         pthread_cond_broadcast(&j->done);
@@ -313,23 +307,18 @@ static void start_thread(journal *j) {
 static journal *begin(const char *path, int flags, journal_reader read, void (*wake)(void *),
                       void *ctx, char err[ERR]) {
     journal *j = must_alloc(1, sizeof *j);
-    if (!(j->path = strdup(path)) || scan_open(&j->s, j->path, O_RDWR | flags, err)) {
-        free(j->path);
-        free(j);
-        return NULL;
+    int there = !scan_open(&j->s, path, O_RDWR | flags, err);
+    int ours = there && !lock_file(&j->s, err);
+    if (ours && scan_all(&j->s, read, ctx, err) == END && !settle(&j->s, path, err)) {
+        j->durable = j->s.size = j->s.at;
+        j->wake = wake, j->ctx = ctx;
+        start_thread(j);
+        return j;
     }
-    int locked = !lock_file(&j->s, err);
-    if (!locked || scan_all(&j->s, read, ctx, err) != END || settle(&j->s, err)) {
-        if (locked && flags) unlink(path); // it is ours and was never whole
-        scan_close(&j->s);
-        free(j->path);
-        free(j);
-        return NULL;
-    }
-    j->durable = j->s.size = j->s.at;
-    j->wake = wake, j->ctx = ctx;
-    start_thread(j);
-    return j;
+    if (ours && flags) unlink(path); // it was never whole
+    if (there) scan_close(&j->s);
+    free(j);
+    return NULL;
 }
 
 journal *journal_create(const char *path, void (*wake)(void *), void *ctx, char err[ERR]) {
@@ -353,16 +342,19 @@ int journal_close(journal *j, char err[ERR]) {
     pthread_cond_destroy(&j->done);
     scan_close(&j->s); // and with the file the lock
     free(j->buf);
-    free(j->path);
     free(j);
     return bad;
 }
 
-// Under the lock. After a failure records are swallowed: their places never become durable.
-static uint64_t append(journal *j, journal_kind kind, const void *data, uint32_t size) {
-    uint8_t head[HEAD], hash[32], *p;
-    must(kind > 0 && kind < J_KINDS && size <= JOURNAL_MAX && payload_fits(kind, data, size));
+// The lock, when there is room for more; who appends faster than the disk writes waits here.
+static void lock_with_room(journal *j) {
+    pthread_mutex_lock(&j->lock);
     while (j->used > GATHER && !*j->failed) pthread_cond_wait(&j->done, &j->lock);
+}
+
+// Gives up the lock. After a failure records are swallowed: their places never become durable.
+static uint64_t append_unlock(journal *j, uint32_t kind, const void *data, uint32_t size) {
+    uint8_t head[HEAD], hash[32];
     put(head, size);
     put(head + 4, kind);
     link_hash(hash, j->s.chain, head, NULL, 0);
@@ -371,32 +363,30 @@ static uint64_t append(journal *j, journal_kind kind, const void *data, uint32_t
     size_t n = HEAD + size + CHAIN;
     if (!*j->failed) {
         j->buf = make_room(j->buf, &j->room, j->used, j->used + n);
-        p = j->buf + j->used;
+        uint8_t *p = j->buf + j->used;
         memcpy(p, head, HEAD);
         if (size) memcpy(p + HEAD, data, size);
         memcpy(p + HEAD + size, j->s.chain, CHAIN);
         j->used += n;
         pthread_cond_signal(&j->work);
     }
-    return j->s.size += n;
+    uint64_t place = j->s.size += n;
+    pthread_mutex_unlock(&j->lock);
+    return place;
 }
 
 uint64_t journal_append(journal *j, journal_kind kind, const void *data, uint32_t size) {
-    pthread_mutex_lock(&j->lock);
-    uint64_t place = append(j, kind, data, size);
-    pthread_mutex_unlock(&j->lock);
-    return place;
+    must(kind > 0 && kind < J_KINDS && size <= JOURNAL_MAX && payload_fits(kind, data, size));
+    lock_with_room(j);
+    return append_unlock(j, kind, data, size);
 }
 
 uint64_t journal_sign(journal *j, const uint8_t secret[64]) {
     uint8_t payload[96];
+    lock_with_room(j);
     memcpy(payload, secret + 32, 32);
-    pthread_mutex_lock(&j->lock);
-    while (j->used > GATHER && !*j->failed) pthread_cond_wait(&j->done, &j->lock);
     crypto_sign_detached(payload + 32, NULL, j->s.chain, 32, secret);
-    uint64_t place = append(j, J_SIGNATURE, payload, sizeof payload);
-    pthread_mutex_unlock(&j->lock);
-    return place;
+    return append_unlock(j, J_SIGNATURE, payload, sizeof payload);
 }
 
 uint64_t journal_durable(journal *j) {
@@ -450,22 +440,18 @@ static void put_list(const uint8_t *p, uint64_t n, int pairs, FILE *f) {
     fputc(']', f);
 }
 
-// JSON text as it is; other text as a string, in which a byte that is not UTF-8 is \xHH.
+// JSON text as it is; other text as a string, or in hex if it is not UTF-8.
 static void put_text(const uint8_t *p, size_t n, int json, FILE *f) {
     json_t *v = json ? json_loadb((const char *)p, n, JSON_REJECT_DUPLICATES, NULL) : NULL;
     if (!v) v = json_stringn((const char *)p, n);
     if (v) {
         json_dumpf(v, f, JSON_COMPACT | JSON_ENCODE_ANY);
         json_decref(v);
-        return;
+    } else {
+        fputs("{\"hex\":", f);
+        put_hex(p, n, f);
+        fputc('}', f);
     }
-    fputc('"', f);
-    for (size_t i = 0; i < n; i++)
-        if (p[i] > 126)
-            fprintf(f, "\\\\x%02x", p[i]);
-        else
-            fprintf(f, p[i] < 32 || p[i] == '"' || p[i] == '\\' ? "\\u%04x" : "%c", p[i]);
-    fputc('"', f);
 }
 
 void journal_json(const journal_record *r, FILE *f) {
@@ -535,17 +521,16 @@ void journal_describe(const journal_record *r, char what[96]) {
 // ---- keys
 
 static int save_key(const char *path, const uint8_t *key, size_t size, int mode, char err[ERR]) {
-    char hex[130];
+    char hex[129];
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
     if (fd < 0) return fail(err, "%.300s: %s", path, strerror(errno));
     sodium_bin2hex(hex, sizeof hex, key, size);
-    hex[2 * size] = '\n';
-    int bad = write(fd, hex, 2 * size + 1) != (ssize_t)(2 * size + 1) || fsync(fd);
-    if (bad) fail(err, "%.300s: %s", path, strerror(errno));
-    if (bad) unlink(path);
-    close(fd);
+    int bad = dprintf(fd, "%s\n", hex) != (int)(2 * size + 1) || fsync(fd), why = errno;
     sodium_memzero(hex, sizeof hex);
-    return bad ? -1 : 0;
+    close(fd);
+    if (!bad) return 0;
+    unlink(path);
+    return fail(err, "%.300s: %s", path, strerror(why));
 }
 
 int journal_keygen(const char *path, char err[ERR]) {
