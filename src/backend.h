@@ -24,8 +24,8 @@ typedef struct backend {
     // Brings home all that learning changed.
     int (*fetch)(void *device, char err[ERR]);
     void (*detach)(void *device); // all of them, before they are closed
-    // Goes on from the rows of ref_rows(): steps tokens for each, of ids below known, into
-    // out [steps, rows]. No two rows are of one sequence; rows * steps <= DECODED.
+    // Goes on from the rows of ref_rows(): steps tokens for each, of ids below known and drawn as its
+    // o [rows] says, into out [steps, rows]. No two rows are of one sequence; rows * steps <= DECODED.
     int (*decode)(void *device, ref_run *r, const sample_options *o, int64_t known, int64_t steps,
                   int32_t *out, char err[ERR]);
     // For measuring: decode() leaves out what phases of these operations (bits 1 << tape_op) compute.

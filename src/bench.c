@@ -195,14 +195,14 @@ static int time_batch(const backend *by, const model *m, int64_t batch, int skip
     ref_run r;
     int32_t at[3][16] = {{0}}, *out = must_alloc((size_t)batch * DECODE_STEPS, sizeof *out);
     double s[TURNS] = {0};
-    const sample_options greedy = {0, 0, 1, 0};
+    sample_options greedy[16] = {{0}}; // temperature 0
     for (int32_t i = 0; i < batch; i++) at[0][i] = 7 * i, at[2][i] = i;
     ref_open(&r, m, by->linear, batch, batch, DECODE_STEPS);
     int bad = backend_attach(by, &r, batch, err);
     for (int turn = -1; turn < TURNS && !bad; turn++) { // the first touches cold memory
         ref_rows(&r, at[0], at[1], at[2], batch, 0);
         double start = bench_now();
-        bad = by->decode(by->device, &r, &greedy, m->c.vocab, DECODE_STEPS, out, err);
+        bad = by->decode(by->device, &r, greedy, m->c.vocab, DECODE_STEPS, out, err);
         if (turn >= 0) s[turn] = bench_now() - start;
         by->leave_out(by->device, skip); // from the second turn on: the first has made tokens
     }

@@ -17,9 +17,9 @@ int convert_sample(convert_texts *t, const model *m, int64_t seqs, int64_t len, 
     ref_open(&r, m, ref_linear, seqs, seqs, len);
     for (int64_t p = 0; p < len && !bad; p++) {
         for (int64_t s = 0; s < seqs; s++) {
-            sample_options o = {.temperature = 1, .top_p = 1, .seed = seed};
+            sample_options o = {1, 0, 1, seed, (uint32_t)s};
             const float *z = r.logits + s * m->c.vocab;
-            now[s] = p ? sample_token(z, m->c.vocab, &o, (uint32_t)s, (uint32_t)p) : first;
+            now[s] = p ? sample_token(z, m->c.vocab, &o, (uint32_t)p) : first;
             t->token[s * len + p] = now[s];
             pos[s] = (int32_t)p, seq[s] = (int32_t)s;
         }

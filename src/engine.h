@@ -1,87 +1,82 @@
 // engine.h - one owner of the weights: it serves sequences and learns between their tokens.
 //
-// The engine is a function of its inputs. Whatever comes from outside (requests, cancellations,
-// feedback) is journalled with the number of the turn before which it was taken; a turn is one step
-// of serving, one slice of learning or one update, and which one it is depends on nothing but the
-// turns and inputs before it. So the journal's inputs, fed again at the same turns, give the same
-// tokens and the same weights on any backend (chapter 12).
-//
-// engine_run() belongs to one thread. The functions marked "any thread" may be called beside it.
+// The engine is a function of its inputs. What comes from outside (requests, cancellations, samples
+// to learn) is journalled with the number of the turn before which it was taken; a turn is a step of
+// serving, a slice of learning, an update or a snapshot, and which one it is depends on nothing but
+// the turns and inputs before it. So the journal's inputs, given again before the same turns, make
+// the same tokens and the same weights on any backend (chapter 12).
 #ifndef ENGINE_H
 #define ENGINE_H
 #include "journal.h"
 #include "train.h"
 
 typedef struct {
-    long slots;    // sequences that decode together, 1 .. 256
+    long slots;    // sequences that decode together, 1 .. SLOTS
     long context;  // keys of a sequence at most: prompt and answer
-    long pages;    // of the cache, KEYS keys each, that all sequences share; 0: enough for all slots
+    long pages;    // of the cache, KEYS keys each, that all sequences share
     long slice;    // prompt tokens of a turn at most
-    long queue;    // sequences that wait for a slot at most
     long share;    // percent of the work that goes to learning while there is something to serve
     long floor;    // rows: a step of serving costs at least as much as so many
     long snapshot; // updates between two snapshots
-    int feedback;  // learns what clients say
-    train_options train; // .text NULL and no feedback: nothing is learned
+    int64_t known; // ids 0 .. known - 1 are drawn: the tokenizer has no others
+    int feedback;  // samples are accepted
+    train_options train; // steps 0: nothing is learned
 } engine_options;
 
-typedef struct {
-    const int32_t *prompt; // [n], ids of the model, n >= 1
-    int64_t n, most;       // tokens wanted at most, 1 .. context - n
-    sample_options how;    // .stream: 0, 1, .. of the choices of one request
-    int top;               // of so many ids log-probabilities are wanted, 0 .. TOP; -1: of none
-} engine_request;
-
-enum { TOP = 20 };
+enum { SLOTS = 256, TOP = 20 };
 typedef enum { END_NOT, END_STOP, END_LENGTH, END_CANCEL, END_FAILED } engine_end;
 
-typedef struct {
-    int32_t id;
-    uint64_t version; // of the weights that made it
-    float logp;       // its log-probability under the weights, before temperature and cuts
-    int32_t top_id[TOP];
-    float top[TOP]; // the largest ones, falling, the lower id first when equal
-} engine_token;
+// A request from its arrival to its end.
+typedef struct sequence {
+    uint64_t id;
+    int32_t *token;        // [n + most] the prompt, then what was drawn
+    int64_t n, made, most; // made so far, at most
+    int64_t fed;           // of its tokens have their keys in the cache, or are in this step
+    sample_options how;
+    int top;  // of so many ids log-probabilities are wanted; -1: not even of its own
+    int told; // its tokens are read from the journal: the cache does not hold it
+    int slot; // -1: it waits
+    engine_end end;
+    struct sequence *next; // of those that wait
+} sequence;
 
 typedef struct engine engine;
-typedef struct engine_stream engine_stream;
+
+// What the engine tells its owner, in the order in which it happens.
+typedef struct {
+    void *ctx;
+    // A record was made. A told engine asks first: then `told` returns the record that stands in
+    // the journal here (NULL and err: there is another), and nothing is computed.
+    int (*made)(void *ctx, journal_kind kind, const void *data, uint32_t size, char err[ERR]);
+    const journal_record *(*told)(void *ctx, journal_kind kind, char err[ERR]);
+    // A token was drawn, from these logits [vocab] (NULL: a device has them, or it was told); s->end
+    // says whether it is the last one. Its J_TOKENS record follows. NULL: nobody listens.
+    void (*drawn)(void *ctx, const sequence *s, const float *logits, int64_t vocab);
+} engine_owner;
 
 typedef struct {
-    uint64_t turns, version, requests, prompt_tokens, tokens, feedback; // so far
-    uint64_t learned;                // tokens
-    long running, waiting, pages, pages_used, slots;
-    long step, steps;                // of learning; steps 0: nothing is learned
-    float loss, norm, reward;        // of the last step: nats a token; reward: NaN: there is none
-    double step_seconds, decode_rate; // of the last step; tokens a second of the last ten seconds
-    uint64_t journal_bytes;
-    uint8_t head[32]; // of the journal
-} engine_stats;
+    uint64_t turn, version, requests, prompt_tokens, tokens, learned;
+    long running, waiting, pages_used, given; // given: samples that wait to be learned
+    long step;
+    float loss, norm; // of the last step: nats a token; of its mean gradient
+} engine_state;
 
-// ---- any thread
-// NULL: the queue is full (err empty), or the request is refused (err says why).
-engine_stream *engine_submit(engine *e, const engine_request *q, char err[ERR]);
-// Tokens from..from+most-1 as far as they are on the disk; *end: why there will be no more (after
-// the last one), or END_NOT. token[i].top is filled as far as the request wanted.
-int64_t engine_read(engine *e, engine_stream *s, int64_t from, engine_token *token, int64_t most,
-                    engine_end *end);
-// Ends the stream's use: a running sequence is cancelled. Every stream is released once.
-void engine_release(engine *e, engine_stream *s);
-// A sample: the answer is learned after the prompt, with this weight, 0 < weight <= 1. The stream
-// ends with END_STOP when it is on the disk. NULL as above.
-engine_stream *engine_feedback(engine *e, const int32_t *prompt, int64_t n, const int32_t *answer,
-                               int64_t answers, float weight, char err[ERR]);
-void engine_stats_of(engine *e, engine_stats *s);
-// Loss and reward of the last `most` steps, the oldest first: step[i], loss[i]; returns how many.
-int64_t engine_curve(engine *e, int64_t most, int64_t *step, float *loss, float *reward);
-// The last records of the journal, oldest first (data is NULL); returns how many, at most `most`.
-typedef struct {
-    uint64_t number;
-    uint32_t kind, size;
-    uint8_t chain[32];
-    char what[96]; // one line: "version 12, loss 2.31", ...
-} engine_record;
-int64_t engine_records(engine *e, int64_t most, engine_record *out);
-// No more submissions; what runs may end within `patience` seconds, then the rest is cancelled and
-// engine_run() returns. Safe in a signal handler.
-void engine_stop(engine *e, int patience);
+// text: what is learned, id NULL: samples only. The engine changes m. It begins told: engine_wake().
+engine *engine_open(model *m, const backend *by, const engine_options *o, const train_text *text,
+                    const engine_owner *owner);
+void engine_close(engine *e);
+void engine_own(engine *e, engine_owner owner); // another one from here on
+// Applies a record that came from outside. -1: it does not fit this engine.
+int engine_input(engine *e, const journal_record *r, char err[ERR]);
+// One turn: 1, or 0 when there is nothing to do. -1: a value was not finite, or owner said so.
+int engine_turn(engine *e, char err[ERR]);
+engine_state engine_now(const engine *e);
+// What learns, its moments and fractions, as tensors; their data is the engine's own.
+convert_plan engine_plan(engine *e);
+// SHA-256 over the SHA-256 of each tensor. all 0: without the moments.
+void engine_digest(engine *e, int all, uint8_t hash[32]);
+// From here on learning is computed (a snapshot may have filled the plan's data before), and with
+// serve 1 tokens are: sequences that are open stay told.
+int engine_wake(engine *e, int serve, char err[ERR]);
+int engine_ids(const engine *e, const int32_t *id, int64_t n); // 1: all are ids that it knows
 #endif

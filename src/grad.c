@@ -1,10 +1,11 @@
 // grad.c - losses and mirrors, phase by phase, from the head back to the embedding.
 #include "grad.h"
 #include "num.h"
+#include "sample.h"
 
 enum {
     PANELS = 4,      // of 16 columns that a thread multiplies before it fetches other rows
-    HEAD_ROWS = 128, // rows whose logits exist at a time
+    HEAD_ROWS = 128, // rows whose logits exist at a time, where slices follow each other
     WHATS = 4        // LEARN_ bits
 };
 
@@ -41,6 +42,9 @@ static float *room(float **p, int64_t *have, int64_t want) {
 static grad_part *part_at(const grad *g, int slot, int what) {
     return g->work->at[slot * WHATS + __builtin_ctz((unsigned)what)];
 }
+
+// A run of another model that this one is to match, or NULL.
+static ref_run *teacher_of(const grad *g) { return g->kind == LOSS_MATCH ? g->teacher : NULL; }
 
 // ---- exact sums
 
@@ -427,12 +431,27 @@ static int attention_mirror(grad *g, int layer, const grad_batch *b, char err[ER
     return ref_finite(w->dx, hidden) ? 0 : bad_gradient(g, -1, err);
 }
 
+// Phases first .. last - 1 of a tape.
+static int phases(ref_run *r, int first, int last, char err[ERR]) {
+    for (int i = first; i < last; i++)
+        if (ref_phase(r, &r->t.phase[i], err)) return -1;
+    return 0;
+}
+
+// The layer forward; its input is kept for its mirror.
+static int layer_forward(grad *g, int layer, char err[ERR]) {
+    if (layer == 0 && phases(&g->r, 0, 1, err)) return -1;
+    if (g->back)
+        memcpy(g->work->in[layer], g->r.x, (size_t)(g->r.rows * g->r.m->c.hidden) * sizeof(float));
+    return phases(&g->r, 5 * layer + OP_QKV, 5 * layer + OP_DOWN + 1, err);
+}
+
 // Runs the layer forward again from its input, up to what its mirrors read, then the mirrors.
-static int layer_mirror(grad *g, int layer, const grad_batch *b, char err[ERR]) {
+static int layer_mirror(grad *g, int layer, char err[ERR]) {
     memcpy(g->r.x, g->work->in[layer], (size_t)(g->r.rows * g->r.m->c.hidden) * sizeof(float));
-    for (int op = OP_QKV; op <= OP_GATEUP; op++)
-        if (ref_phase(&g->r, &g->r.t.phase[5 * layer + op], err)) return -1;
-    return feed_mirror(g, layer, b, err) || attention_mirror(g, layer, b, err) ? -1 : 0;
+    if (phases(&g->r, 5 * layer + OP_QKV, 5 * layer + OP_DOWN, err)) return -1;
+    if (feed_mirror(g, layer, &g->batch, err)) return -1;
+    return attention_mirror(g, layer, &g->batch, err);
 }
 
 static int embed_mirror(grad *g, char err[ERR]) {
@@ -448,18 +467,6 @@ static int embed_mirror(grad *g, char err[ERR]) {
 }
 
 // ---- head and loss
-
-// Logits z [n] become e^(z - peak); returns their lane sum.
-static float exponentials(float *z, int64_t n, float *peak) {
-    float acc[LANES] = {0};
-    *peak = z[0];
-    for (int64_t i = 1; i < n; i++) *peak = z[i] > *peak ? z[i] : *peak;
-    for (int64_t i = 0; i < n; i++) z[i] = num_exp(num_sub(z[i], *peak));
-    for (int64_t i = 0; i < n; i++) acc[i % LANES] = num_add(acc[i % LANES], z[i]);
-    for (int m = LANES / 2; m > 0; m /= 2)
-        for (int l = 0; l < m; l++) acc[l] = num_add(acc[l], acc[l + m]);
-    return acc[0];
-}
 
 // Loss of a row and the factor of its log-probability's gradient (chapter 10).
 static float row_loss(const grad *g, float logp, float weight, float old, float *factor) {
@@ -480,7 +487,7 @@ static float match_loss(float *z, float *zt, float *d, int64_t n, float weight, 
     memcpy(d, z, (size_t)n * sizeof *d);
     memcpy(e, zt, (size_t)n * sizeof *e);
     for (int64_t i = 0; i < n; i++) f[i] = num_sub(z[i], zt[i]);
-    float sum = exponentials(z, n, &peak), sum_t = exponentials(zt, n, &peak_t);
+    float sum = sample_exponentials(z, n, &peak), sum_t = sample_exponentials(zt, n, &peak_t);
     float log_sum = num_log(sum), log_t = num_log(sum_t);
     *logp = num_sub(num_sub(d[y], peak), log_sum);
     for (int64_t i = 0; i < n; i++) {
@@ -508,7 +515,7 @@ static int head_row(grad *g, const grad_batch *b, int64_t t, float *z, float *zt
     if (g->kind == LOSS_MATCH)
         return share(limit_of(g, g->r.context), loss,
                      match_loss(z, zt, d, n, b->weight[at], y, &g->logp[t]));
-    float sum = exponentials(z, n, &peak);
+    float sum = sample_exponentials(z, n, &peak);
     g->logp[t] = num_sub(num_sub(zy, peak), num_log(sum));
     float value = row_loss(g, g->logp[t], b->weight[at], b->old ? b->old[at] : 0, &factor);
     for (int64_t i = 0; i < n; i++)
@@ -516,21 +523,19 @@ static int head_row(grad *g, const grad_batch *b, int64_t t, float *z, float *zt
     return share(limit_of(g, g->r.context), loss, value);
 }
 
-// Rows first .. last - 1 of the pass, samples start[0 .. seqs]: logits, loss, and with back their
-// mirror, which leaves the gradient of the residual stream in w->dx.
-static int head(grad *g, const grad_batch *b, const int64_t *start, int64_t seqs, int back,
-                char err[ERR]) {
+// Rows first .. last - 1 of the pass: logits, loss, and with back their mirror, which leaves the
+// gradient of the residual stream in w->dx.
+static int head(grad *g, int64_t first, int64_t last, char err[ERR]) {
     grad_work *w = g->work;
-    ref_run *r[2] = {&g->r, g->kind == LOSS_MATCH ? g->teacher : NULL};
+    ref_run *r[2] = {&g->r, teacher_of(g)};
     enter(g, -1, OP_HEAD);
-    int64_t first = start[0] - b->start[0], last = start[seqs] - b->start[0], loss = 0, all;
-    int64_t hidden = g->r.m->c.hidden, vocab = g->r.m->c.vocab;
+    int64_t hidden = g->r.m->c.hidden, vocab = g->r.m->c.vocab, rows = g->r.rows, loss = 0;
+    const int64_t all[2] = {first, last};
     int bad = 0;
     for (int i = 0; i < 2 && r[i]; i++) {
-        all = r[i]->rows;
         r[i]->head_from = first, r[i]->rows = last;
-        bad = ref_phase(r[i], &r[i]->t.phase[r[i]->t.count - 1], err);
-        r[i]->rows = all;
+        bad = phases(r[i], r[i]->t.count - 1, r[i]->t.count, err);
+        r[i]->rows = rows;
         if (bad) return -1;
     }
 #pragma omp parallel reduction(+ : loss) reduction(| : bad)
@@ -538,62 +543,115 @@ static int head(grad *g, const grad_batch *b, const int64_t *start, int64_t seqs
         float *d = r[1] ? must_alloc((size_t)vocab * 3, sizeof *d) : NULL;
 #pragma omp for schedule(static)
         for (int64_t t = first; t < last; t++)
-            bad |= head_row(g, b, t, g->r.logits + (t - first) * vocab,
+            bad |= head_row(g, &g->batch, t, g->r.logits + (t - first) * vocab,
                             r[1] ? r[1]->logits + (t - first) * vocab : NULL, d, &loss);
         free(d);
     }
     if (bad) return bad_gradient(g, -1, err);
     g->loss += loss;
-    if (!back) return 0;
+    if (!g->back) return 0;
     float *dx = w->dx + first * hidden;
-    if (linear_mirror(g, SLOT_HEAD, g->r.n, g->r.logits, start, seqs, dx, 0, err) ||
-        norm_mirror(g, SLOT_NORM, g->r.x + first * hidden, dx, start, seqs, 1, err))
+    if (linear_mirror(g, SLOT_HEAD, g->r.n, g->r.logits, all, 1, dx, 0, err) ||
+        norm_mirror(g, SLOT_NORM, g->r.x + first * hidden, dx, all, 1, 1, err))
         return -1;
     return ref_finite(dx, (last - first) * hidden) ? 0 : bad_gradient(g, -1, err);
 }
 
-// A sample's rows in pieces, so that few logits exist at a time; in one piece where its shares
-// depend on all of its rows.
-static int heads(grad *g, const grad_batch *b, int back, char err[ERR]) {
-    int slot = g->r.m->c.tied ? SLOT_EMBED : SLOT_HEAD;
-    int whole = back && (part_at(g, SLOT_NORM, LEARN_NORMS) || part_at(g, slot, LEARN_DENSE) ||
-                         part_at(g, slot, LEARN_R1) || part_at(g, slot, LEARN_R2));
-    for (int64_t s = 0; s < b->seqs; s++)
-        for (int64_t t = b->start[s], n; t < b->start[s + 1]; t += n) {
-            n = b->start[s + 1] - t;
-            if (!whole && n > HEAD_ROWS) n = HEAD_ROWS;
-            if (head(g, b, (int64_t[]){t, t + n}, 1, back, err)) return -1;
-        }
-    return 0;
+// The row where piece i of the head begins.
+static int64_t piece_row(const grad *g, int64_t i) {
+    const int64_t *start = g->batch.start;
+    if (g->whole) return start[i] - start[0];
+    return i * HEAD_SLICE < g->r.rows ? i * HEAD_SLICE : g->r.rows;
 }
 
 // ---- passes
 
-static int pass(grad *g, const grad_batch *b, int back, char err[ERR]) {
+enum { SLICE_LAYER, SLICE_TEACHER, SLICE_HEAD, SLICE_MIRROR };
+
+// What the next slice is; *i: of which layer, or piece of the head.
+static int next_slice(const grad *g, int64_t *i) {
+    int64_t layers = g->r.m->c.layers;
+    *i = g->slice;
+    if (*i < layers) return SLICE_LAYER;
+    *i -= layers;
+    if (teacher_of(g) && (*i)-- == 0) return SLICE_TEACHER;
+    if (*i < g->pieces) return SLICE_HEAD;
+    *i = layers - 1 - (*i - g->pieces);
+    return SLICE_MIRROR;
+}
+
+// Does the next slice; of the head and on a device up to n. Returns how many; -1: failed.
+static int64_t do_slices(grad *g, int64_t n, char err[ERR]) {
+    int64_t i, done = 1;
+    int bad = 0;
+    if (g->pass) return g->pass(g, n, err) ? -1 : n;
+    switch (next_slice(g, &i)) {
+    case SLICE_LAYER: bad = layer_forward(g, (int)i, err); break;
+    case SLICE_TEACHER: bad = phases(g->teacher, 0, g->teacher->t.count - 1, err); break;
+    case SLICE_HEAD:
+        while (!g->whole && done < n && done < HEAD_ROWS / HEAD_SLICE && i + done < g->pieces)
+            done++;
+        bad = head(g, piece_row(g, i), piece_row(g, i + done), err);
+        break;
+    case SLICE_MIRROR:
+        bad = layer_mirror(g, (int)i, err);
+        if (!bad && i == 0) bad = embed_mirror(g, err);
+    }
+    return bad ? -1 : done;
+}
+
+// The next n slices; returns as grad_slice() does.
+static int slices(grad *g, int64_t n, char err[ERR]) {
+    int64_t last = g->slice + n, done;
+    must(n > 0 && last <= g->slices);
+    for (; g->slice < last; g->slice += done)
+        if ((done = do_slices(g, last - g->slice, err)) < 0) {
+            g->slice = g->slices;
+            return -1;
+        }
+    return g->slice < g->slices;
+}
+
+void grad_begin(grad *g, const grad_batch *b, int back) {
     grad_work *w = g->work;
-    const model_config *c = &g->r.m->c;
-    int64_t T = b->start[b->seqs] - b->start[0], first = b->start[0];
+    ref_run *r[2] = {&g->r, teacher_of(g)};
+    int64_t T = b->start[b->seqs] - b->start[0], first = b->start[0], layers = g->r.m->c.layers;
+    int slot = g->r.m->c.tied ? SLOT_EMBED : SLOT_HEAD;
     must(b->seqs <= g->r.seqs);
-    if (g->pass) return g->pass(g, b, back, err);
     for (int64_t s = 0; s < b->seqs; s++)
         for (int64_t t = b->start[s]; t < b->start[s + 1]; t++)
             w->pos[t - first] = (int32_t)(t - b->start[s]), w->seq[t - first] = (int32_t)s;
-    for (int k = 0; k < 2; k++) {
-        ref_run *r = k ? g->kind == LOSS_MATCH ? g->teacher : NULL : &g->r;
-        if (!r) continue;
-        ref_rows(r, b->token + first, w->pos, w->seq, T, T);
-        for (int i = 0; i + 1 < r->t.count; i++) {
-            const tape_phase *p = &r->t.phase[i];
-            if (back && !k && p->op == OP_QKV)
-                memcpy(w->in[p->layer], r->x, (size_t)(T * c->hidden) * sizeof(float));
-            if (ref_phase(r, p, err)) return -1;
-        }
-    }
-    if (heads(g, b, back, err)) return -1;
-    if (!back) return 0;
-    for (int layer = (int)c->layers - 1; layer >= 0; layer--)
-        if (layer_mirror(g, layer, b, err)) return -1;
-    return embed_mirror(g, err);
+    for (int k = 0; k < 2 && r[k]; k++) ref_rows(r[k], b->token + first, w->pos, w->seq, T, T);
+    g->batch = *b, g->back = back, g->slice = 0;
+    g->whole = back && (part_at(g, SLOT_NORM, LEARN_NORMS) || part_at(g, slot, LEARN_DENSE) ||
+                        part_at(g, slot, LEARN_R1) || part_at(g, slot, LEARN_R2));
+    g->pieces = g->whole ? b->seqs : (T + HEAD_SLICE - 1) / HEAD_SLICE;
+    g->slices = layers + (r[1] != NULL) + g->pieces + (back ? layers : 0);
+}
+
+int grad_slice(grad *g, char err[ERR]) { return slices(g, 1, err); }
+
+// Multiply-adds of the linears of phases first .. last - 1.
+static int64_t products(const ref_run *r, int64_t first, int64_t last) {
+    int64_t n = 0;
+    for (const tape_phase *p = r->t.phase + first; p < r->t.phase + last; p++)
+        for (int k = 0; k < p->linears; k++) n += p->w[k]->rows * p->w[k]->cols;
+    return n * r->rows;
+}
+
+int64_t grad_cost(const grad *g) {
+    const model_config *c = &g->r.m->c;
+    int64_t i, kind = next_slice(g, &i), layer = 5 * i + OP_QKV;
+    if (g->slice == g->slices) return 0;
+    if (kind == SLICE_TEACHER) return products(g->teacher, 0, g->teacher->t.count - 1);
+    if (kind != SLICE_HEAD)
+        return products(&g->r, layer, layer + 5) * (kind == SLICE_MIRROR ? 3 : 1);
+    return (piece_row(g, i + 1) - piece_row(g, i)) * c->vocab * c->hidden * (g->back ? 2 : 1);
+}
+
+static int pass(grad *g, const grad_batch *b, int back, char err[ERR]) {
+    grad_begin(g, b, back);
+    return slices(g, g->slices, err);
 }
 
 int grad_forward(grad *g, const grad_batch *b, char err[ERR]) { return pass(g, b, 0, err); }

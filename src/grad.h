@@ -8,6 +8,7 @@
 #include "ref.h"
 
 #define GRAD_UNIT 0x1p-36f
+enum { HEAD_SLICE = 32 }; // rows of the head that a slice of a pass does
 
 // What learns: block scales, codebooks, norms, and dense matrices with the embedding.
 enum { LEARN_R1 = 1, LEARN_R2 = 2, LEARN_NORMS = 4, LEARN_DENSE = 8 };
@@ -51,9 +52,16 @@ typedef struct grad {
     int64_t samples; // of a batch at most: what bounds the size of a share
     int64_t loss;    // of the batch so far, in units of GRAD_UNIT
     float *logp;     // [room] log-probability of the target, rows of the last pass
+    // The pass that is under way:
+    grad_batch batch;
+    int back;              // with mirrors
+    int whole;             // the head goes sample by sample, else by HEAD_SLICE rows
+    int64_t pieces;        // of the head
+    int64_t slice, slices; // the next one, of how many
     struct grad_work *work;
-    // Who runs a pass, makes the sums 0 and steps (returns the norm) instead, or NULL: these files.
-    int (*pass)(struct grad *g, const grad_batch *b, int back, char err[ERR]);
+    // Who runs the next n slices of a pass (and brings home loss and logp with the last), makes the
+    // sums 0 and steps (returns the norm) instead, or NULL: these files.
+    int (*pass)(struct grad *g, int64_t n, char err[ERR]);
     void (*zero)(struct grad *g);
     float (*step)(struct grad *g, const struct optim_now *now);
     void *device;
@@ -70,6 +78,14 @@ void grad_zero(grad *g); // begins a batch
 int grad_forward(grad *g, const grad_batch *b, char err[ERR]);
 // The same, and the mirrors: adds to every sum.
 int grad_pass(grad *g, const grad_batch *b, char err[ERR]);
+// The same in slices: each layer forward, the teacher, pieces of the head, and with back each layer's
+// mirror, the last first. Between two slices other runs of the model may do steps; its weights stay
+// as they are, and so do the batch's arrays.
+void grad_begin(grad *g, const grad_batch *b, int back);
+// Does the next slice. 1: there are more, 0: the pass is done, -1: as grad_pass; it is over.
+int grad_slice(grad *g, char err[ERR]);
+// Multiply-adds of the next slice's linear layers; 0: the pass is done.
+int64_t grad_cost(const grad *g);
 // -1 and the line of a mirror whose value was not finite or too large; layer -1: outside the layers,
 // slot: of the parameter whose gradient it is, -1: of none.
 int grad_not_finite(const model_config *c, int layer, tape_op op, int slot, char err[ERR]);

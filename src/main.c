@@ -2,6 +2,7 @@
 //
 // Exit codes: 0 done, 1 bad input or a failed check (one line on stderr), 2 wrong usage.
 #include "bench.h"
+#include "journal.h"
 #include "ladder.h"
 #include "num.h"
 #include "sample.h"
@@ -18,10 +19,10 @@
 typedef struct {
     const char *args[2]; // what is no option
     const char *prompt, *tokens, *rung, *calib, *text, *json, *svg, *backend, *shape, *vectors;
-    const char *held;
+    const char *held, *key;
     long n, top_k, seed, jobs, context, init, distil;
     double temperature, top_p;
-    int decode, chat, learn;
+    int decode, chat, learn, lines, cut, keygen;
     train_options train;
     backend by; // what --backend names, opened
 } options;
@@ -394,7 +395,7 @@ static int64_t draw(const backend *by, ref_run *r, const sample_options *so, int
         return by->decode(by->device, r, so, known, n, next, err) ? -1 : n;
     }
     if (ref_step(r, &id, &at, &seq, 1, 0, err)) return -1;
-    *next = sample_token(r->logits, known, so, 0, (uint32_t)at + 1);
+    *next = sample_token(r->logits, known, so, (uint32_t)at + 1);
     return 1;
 }
 
@@ -408,7 +409,8 @@ static int generate(const options *o, const model *m, const tokenizer *t, const 
         token_count(t) < m->c.vocab ? token_count(t) : m->c.vocab; // rows may be padding
     char *out = must_alloc(token_room(t), 1);
     token_stream s = {0};
-    sample_options so = {(float)o->temperature, (int)o->top_k, (float)o->top_p, (uint32_t)o->seed};
+    sample_options so = {(float)o->temperature, (int)o->top_k, (float)o->top_p, (uint32_t)o->seed,
+                         0};
     ref_open(&r, m, o->by.linear, n, 1, n + most);
     for (int64_t i = 0; i < n; i++) {
         pos[i] = (int32_t)i;
@@ -416,7 +418,7 @@ static int generate(const options *o, const model *m, const tokenizer *t, const 
     }
     double start = bench_now(), first = 0;
     int bad = backend_attach(&o->by, &r, 1, err) || ref_step(&r, ids, pos, seq, n, n - 1, err);
-    if (!bad) first = bench_now(), *next = sample_token(r.logits, known, &so, 0, (uint32_t)n);
+    if (!bad) first = bench_now(), *next = sample_token(r.logits, known, &so, (uint32_t)n);
     for (; !bad && made < most; made++) {
         int32_t id = next[used++];
         if (is_end(m, id)) break;
@@ -469,6 +471,68 @@ static int run_generate(const options *o, char err[ERR]) {
     if (t) token_close(t);
     model_close(&m);
     return bad;
+}
+
+// ---- journal
+
+typedef struct {
+    int json;
+    uint64_t records, end;
+    uint32_t kind; // of the last record
+    uint8_t chain[32], key[32];
+} listing;
+
+static void print_hex(const uint8_t *p, int n) {
+    for (int i = 0; i < n; i++) printf("%02x", p[i]);
+}
+
+static int list_record(void *ctx, const journal_record *r, char err[ERR]) {
+    (void)err;
+    listing *l = ctx;
+    char what[96];
+    l->records = r->number, l->end = r->end, l->kind = r->kind;
+    memcpy(l->chain, r->chain, 32);
+    if (r->kind == J_SIGNATURE) memcpy(l->key, r->data, 32);
+    if (l->json) return journal_json(r, stdout), 0;
+    journal_describe(r, what);
+    printf("%6llu %10llu %-9s %8u ", (unsigned long long)r->number, (unsigned long long)r->at,
+           journal_kind_name[r->kind], r->size);
+    print_hex(r->chain, 4);
+    printf(" %s\n", what);
+    return 0;
+}
+
+static void list_end(const listing *l, uint64_t torn) {
+    printf(l->json ? "{\"records\":%llu,\"bytes\":%llu,\"torn\":%llu,\"chain\":\""
+                   : "%llu records, %llu bytes, %llu torn, chain ",
+           (unsigned long long)l->records, (unsigned long long)l->end, (unsigned long long)torn);
+    print_hex(l->chain, l->records ? 32 : 0);
+    printf(l->json ? "\"}\n" : "\n");
+}
+
+static int run_journal(const options *o, char err[ERR]) {
+    listing l = {.json = o->lines};
+    uint8_t key[32];
+    uint64_t torn, lost;
+    char why[ERR];
+    if (o->keygen) return journal_keygen(o->args[0], err);
+    if (o->key && journal_key(o->key, key, 32, err)) return -1;
+    int bad = journal_read(o->args[0], list_record, &l, &torn, err);
+    if (!bad) list_end(&l, torn);
+    if (o->cut && !journal_cut(o->args[0], &lost, why)) {
+        fprintf(stderr, "cut behind record %llu: %llu bytes are lost%s%s\n",
+                (unsigned long long)l.records, (unsigned long long)lost, bad ? ": " : "",
+                bad ? err : "");
+        bad = 0;
+    } else if (o->cut)
+        bad = fail(err, "%s", why);
+    if (bad || !o->key) return bad;
+    if (l.kind != J_SIGNATURE)
+        return fail(err, "%.300s: the last record is no signature: expected one by %.150s",
+                    o->args[0], o->key);
+    return memcmp(l.key, key, 32)
+               ? fail(err, "%.300s: signed by another key than %.150s", o->args[0], o->key)
+               : 0;
 }
 
 // ---- sizes, bench, verify
@@ -529,6 +593,9 @@ static const command commands[] = {
      "--decay"
      " --every --init --resume --backend --jobs ",
      run_train, 1},
+    {"journal", "FILE [--json] [--cut] [--key FILE.pub]   or   journal --keygen FILE",
+     "lists and checks a journal; --cut: at damage; --key: the last record signs all by this key",
+     1, " --json --cut --key --keygen ", run_journal, 0},
     {"verify", "[--backend ref|simd|gpu] [--vectors DIR] [--jobs N]",
      "the golden vectors of the arithmetic and of whole models", 0, " --backend --vectors --jobs ",
      run_verify, 1},
@@ -566,6 +633,7 @@ typedef struct {
     double *real;
     int *flag;
     double lo, hi;
+    const char *only; // this one command, NULL: all that take it
 } option;
 
 // The value of one option; returns how many words it used, 0 when the value is wrong.
@@ -620,7 +688,11 @@ static int parse(const command *c, int argc, char **argv, options *o) {
                           {"--top-p", .real = &o->top_p, .lo = 0, .hi = 1},
                           {"--decode", .flag = &o->decode},
                           {"--chat", .flag = &o->chat},
-                          {"--learn", .flag = &o->learn}};
+                          {"--learn", .flag = &o->learn},
+                          {"--json", .flag = &o->lines, .only = "journal"},
+                          {"--cut", .flag = &o->cut},
+                          {"--key", .text = &o->key},
+                          {"--keygen", .flag = &o->keygen}};
     int args = 0, used;
     for (int i = 0; i < argc; i += used) {
         char spaced[64];
@@ -628,7 +700,9 @@ static int parse(const command *c, int argc, char **argv, options *o) {
         used = 1;
         snprintf(spaced, sizeof spaced, " %.60s ", argv[i]);
         for (size_t k = 0; k < sizeof all / sizeof *all; k++)
-            if (!strcmp(argv[i], all[k].name) && strstr(c->takes, spaced)) p = &all[k];
+            if (!strcmp(argv[i], all[k].name) && strstr(c->takes, spaced) &&
+                (!all[k].only || !strcmp(all[k].only, c->name)))
+                p = &all[k];
         if (p && !(used = take(p, i + 1 < argc ? argv[i + 1] : NULL)))
             return usage(c, "a value is missing or out of range: ", argv[i]);
         if (!p && argv[i][0] == '-' && argv[i][1])

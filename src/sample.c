@@ -28,8 +28,7 @@ static int64_t cut(candidate *c, int64_t n, const sample_options *o) {
 }
 
 // A weight is e^((z - max) / T) in units of 2^-32: at most 2^32, and 2^24 of them stay below 2^56.
-int32_t sample_token(const float *logits, int64_t n, const sample_options *o, uint32_t seq,
-                     uint32_t pos) {
+int32_t sample_token(const float *logits, int64_t n, const sample_options *o, uint32_t pos) {
     int32_t top = 0;
     for (int64_t i = 1; i < n; i++)
         if (logits[i] > logits[top]) top = (int32_t)i;
@@ -42,7 +41,7 @@ int32_t sample_token(const float *logits, int64_t n, const sample_options *o, ui
     if (o->top_k > 0 || o->top_p < 1) n = cut(c, n, o);
     uint64_t total = 0, sum = 0;
     for (int64_t i = 0; i < n; i++) total += c[i].weight;
-    rng_block r = rng_philox((uint32_t[]){o->seed, 0x73616d70}, (uint32_t[]){pos, 0, seq, 0});
+    rng_block r = rng_philox((uint32_t[]){o->seed, 0x73616d70}, (uint32_t[]){pos, 0, o->stream, 0});
     uint64_t word = (uint64_t)r.v[1] << 32 | r.v[0];
     uint64_t draw = (uint64_t)((unsigned __int128)word * total >> 64); // 0 .. total - 1
     int64_t i = 0;
@@ -50,4 +49,23 @@ int32_t sample_token(const float *logits, int64_t n, const sample_options *o, ui
     int32_t id = c[i].id;
     free(c);
     return id;
+}
+
+float sample_exponentials(float *z, int64_t n, float *peak) {
+    float acc[LANES] = {0};
+    *peak = z[0];
+    for (int64_t i = 1; i < n; i++) *peak = z[i] > *peak ? z[i] : *peak;
+    for (int64_t i = 0; i < n; i++) z[i] = num_exp(num_sub(z[i], *peak));
+    for (int64_t i = 0; i < n; i++) acc[i % LANES] = num_add(acc[i % LANES], z[i]);
+    for (int m = LANES / 2; m > 0; m /= 2)
+        for (int l = 0; l < m; l++) acc[l] = num_add(acc[l], acc[l + m]);
+    return acc[0];
+}
+
+float sample_logp(const float *logits, int64_t n, int32_t id) {
+    float peak, *e = must_alloc((size_t)n, sizeof *e);
+    memcpy(e, logits, (size_t)n * sizeof *e);
+    float sum = sample_exponentials(e, n, &peak);
+    free(e);
+    return num_sub(num_sub(logits[id], peak), num_log(sum));
 }

@@ -1,7 +1,6 @@
 // train.c - draws batches, steps, keeps checkpoints and reports.
 #include "train.h"
 #include "bench.h"
-#include "convert.h"
 #include "num.h"
 #include "rng.h"
 #include <jansson.h>
@@ -106,21 +105,26 @@ typedef struct {
     json_t *options; // that decide the bits of the result
 } train;
 
+void train_open(grad *g, optim *opt, model *m, const train_options *o) {
+    long samples = o->batch > HELD ? o->batch : HELD;
+    grad_open(g, m, o->by->linear, o->by->tile, o->learn, samples, o->micro, o->ctx);
+    const optim_config c = {(float)o->rate,  0.3f,           0.9f,      0.95f,   1e-12f,
+                            (float)o->decay, (float)o->clip, o->warmup, o->steps};
+    optim_open(opt, g, &c);
+}
+
 static void run_open(train *t, model *m, const train_options *o, const train_text text[2]) {
     unsigned char hash[32];
     char sha[3][65];
     must(o->batch <= BATCH_MAX);
-    long rows = o->micro * o->ctx, samples = o->batch > HELD ? o->batch : HELD;
+    long rows = o->micro * o->ctx;
     *t = (train){.o = o, .text = text, .m = m};
     t->id = must_alloc((size_t)rows * 2, sizeof *t->id);
     t->weight = must_alloc((size_t)rows, sizeof *t->weight);
     for (int k = 0; k < 2; k++) t->curve[k] = must_alloc((size_t)o->steps + 2, sizeof(float));
     for (long i = 0; i < rows; i++) t->weight[i] = 1;
     for (long i = 0; i <= o->micro; i++) t->start[i] = i * o->ctx;
-    grad_open(&t->g, m, o->by->linear, o->by->tile, o->learn, samples, o->micro, o->ctx);
-    const optim_config c = {(float)o->rate,  0.3f,           0.9f,      0.95f,   1e-12f,
-                            (float)o->decay, (float)o->clip, o->warmup, o->steps};
-    optim_open(&t->opt, &t->g, &c);
+    train_open(&t->g, &t->opt, m, o);
     train_digest(m, sha[2]); // before it learns
     for (int k = 0; k < 2; k++) {
         crypto_hash_sha256(hash, (const unsigned char *)text[k].id, (size_t)text[k].n * 4);
@@ -180,14 +184,15 @@ static int run_held(train *t, float *loss, char err[ERR]) {
     return run_windows(t, &t->text[1], count, 0, loss, err);
 }
 
-// Sample b of a step begins where a random word of (seed; step, b) says.
+int64_t train_window(uint32_t seed, int64_t step, long b, int64_t places) {
+    const uint32_t key[2] = {seed, 0x74726169}; // "trai": no slot of train_init()
+    const uint32_t ctr[4] = {(uint32_t)b, 0, (uint32_t)step, 0};
+    return (int64_t)(rng_philox(key, ctr).v[0] * (uint64_t)places >> 32); // below 2^31: it fits
+}
+
 static int run_step(train *t, char err[ERR]) {
-    const uint32_t key[2] = {t->o->seed, 0x74726169}; // "trai": no slot of train_init()
-    uint64_t places = (uint64_t)(t->text[0].n - t->o->ctx);
-    for (long b = 0; b < t->o->batch; b++) {
-        const uint32_t ctr[4] = {(uint32_t)b, 0, (uint32_t)t->opt.step, 0};
-        t->from[b] = (int64_t)(rng_philox(key, ctr).v[0] * places >> 32); // n < 2^31: no overflow
-    }
+    for (long b = 0; b < t->o->batch; b++)
+        t->from[b] = train_window(t->o->seed, t->opt.step, b, t->text[0].n - t->o->ctx);
     if (run_windows(t, t->text, t->o->batch, 1, &t->curve[0][t->opt.step], err)) return -1;
     optim_step(&t->opt, &t->g, (float)(t->o->batch * t->o->ctx));
     return 0;
@@ -202,17 +207,14 @@ static void add_state(convert_plan *p, const char *base, const char *part, tenso
     p->t[p->n++].bytes = n * tensor_type_size(type);
 }
 
-// All that a run is after opt.step steps: curves, trained values, fractions and moments.
-static convert_plan plan_state(const train *t) {
-    size_t most = 2 + 4 * (size_t)t->opt.parts;
+convert_plan train_plan(const model *m, const optim *opt) {
+    size_t most = 2 + 4 * (size_t)opt->parts; // with the curves of a run
     convert_plan p = {must_alloc(most, sizeof *p.t), 0, 0, must_alloc(most, sizeof *p.name)};
-    add_state(&p, "loss", "", T_F32, t->opt.step, t->curve[0]);
-    add_state(&p, "held", "", T_F32, points(t, 1, t->opt.step), t->curve[1]);
-    for (int i = 0; i < t->opt.parts; i++) {
-        const optim_part *q = &t->opt.part[i];
+    for (int i = 0; i < opt->parts; i++) {
+        const optim_part *q = &opt->part[i];
         const grad_part *v = q->p;
         char base[150];
-        snprintf(base, sizeof base, "%s%s", model_slot_at(&t->m->c, v->slot).name,
+        snprintf(base, sizeof base, "%s%s", model_slot_at(&m->c, v->slot).name,
                  v->what == LEARN_R1   ? ".scale"
                  : v->what == LEARN_R2 ? ".codebook"
                                        : "");
@@ -222,6 +224,14 @@ static convert_plan plan_state(const train *t) {
         add_state(&p, base, ".m", T_BF16, v->n, q->m);
         add_state(&p, base, ".v", T_F32, v->n, q->v);
     }
+    return p;
+}
+
+// All that a run is after opt.step steps.
+static convert_plan plan_state(const train *t) {
+    convert_plan p = train_plan(t->m, &t->opt);
+    add_state(&p, "loss", "", T_F32, t->opt.step, t->curve[0]);
+    add_state(&p, "held", "", T_F32, points(t, 1, t->opt.step), t->curve[1]);
     return p;
 }
 

@@ -6,6 +6,7 @@
 #ifndef TRAIN_H
 #define TRAIN_H
 #include "backend.h"
+#include "convert.h"
 
 // What is NULL, 0, or of warmup, clip and decay below 0, is not given: train_settle() chooses.
 typedef struct {
@@ -44,6 +45,12 @@ int train_learn(const char *what); // LEARN_ bits; 0: no such thing
 int train_init(model *m, const char *dir, uint32_t seed, char err[ERR]);
 // Chooses what was not given and checks the options against the model.
 int train_settle(train_options *o, model *m, char err[ERR]);
+// A pass and an optimiser for such a run.
+void train_open(grad *g, optim *opt, model *m, const train_options *o);
+// Where window b of a step (from 0) begins, of a text with so many places.
+int64_t train_window(uint32_t seed, int64_t step, long b, int64_t places);
+// Trained values, fractions and moments as tensors, whose data is the model's and opt's own.
+convert_plan train_plan(const model *m, const optim *opt);
 // SHA-256 in hex over all values of the model: over the data of the file that it is saved as.
 void train_digest(const model *m, char hex[65]);
 // Learns text[0] in place and writes the folder o->out; text[1] is held out (id NULL: none).

@@ -370,7 +370,8 @@ static void print_phase(vector *v, const ref_run *r, const tape_phase *p) {
 // has the logits, and then single rows; and it must draw the tokens that sample.c draws.
 static int whole_steps(vector *v, ref_run *r, const float *want, char err[ERR]) {
     enum { ROWS = 9, STEPS = 6 };
-    static const sample_options how[] = {{0, 0, 1, 0}, {0.8f, 0, 1, 7}, {1.5f, 9, 0.9f, 8}};
+    static const sample_options how[] = {
+        {0, 0, 1, 0, 0}, {0.8f, 0, 1, 7, 0}, {1.5f, 9, 0.9f, 8, 3}};
     const int32_t *token = r->token, *pos = r->pos, zero = 0;
     int64_t T = r->rows, vocab = r->m->c.vocab, known = vocab - 3, steps = T < STEPS ? T : STEPS;
     size_t row = (size_t)vocab * sizeof *want;
@@ -388,7 +389,7 @@ static int whole_steps(vector *v, ref_run *r, const float *want, char err[ERR]) 
         if (v->by->decode(v->by->device, r, &how[k], known, steps, drawn, err)) return -1;
         for (; at < steps; at++) {
             if (ref_step(r, &id, &at, &zero, 1, 0, err)) return -1;
-            id = sample_token(r->logits, known, &how[k], 0, (uint32_t)at + 1);
+            id = sample_token(r->logits, known, &how[k], (uint32_t)at + 1);
             if (id != drawn[at])
                 return fprintf(v->out, "; draw %d, token %d: %d for %d", k, at, drawn[at], id), 0;
         }

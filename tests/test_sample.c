@@ -53,10 +53,10 @@ static void vectors(const char *path) {
                     id, reason, flags, &T, &p, &k, &seed, &seq, &pos, logits, want) == 11);
         float *z;
         int64_t n = read_logits(logits, &z);
-        sample_options o = {num_float(T), (int)k, num_float(p), seed};
+        sample_options o = {num_float(T), (int)k, num_float(p), seed, seq};
         reason[strlen(reason) - 1] = 0; // the blank before the bar
         for (const char *w = want; w; w = strchr(w + 1, ' '), pos++)
-            at += sprintf(out + at, "%s%d", at ? " " : "", sample_token(z, n, &o, seq, pos));
+            at += sprintf(out + at, "%s%d", at ? " " : "", sample_token(z, n, &o, pos));
         snprintf(what, sizeof what, "%s: %s", id, reason);
         check(!strcmp(out, want), what, out);
         free(z);

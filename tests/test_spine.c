@@ -562,8 +562,10 @@ static void distribution(const char *what, const float *z, sample_options o, con
     int count[IDS] = {0}, never = 1, twice = 0;
     double chi = 0, match = 0;
     for (int i = 0; i < DRAWS; i++) {
-        int a = sample_token(z, IDS, &o, 3, (uint32_t)i),
-            b = sample_token(z, IDS, &o, 4, (uint32_t)i);
+        sample_options other = o;
+        other.stream++;
+        int a = sample_token(z, IDS, &o, (uint32_t)i),
+            b = sample_token(z, IDS, &other, (uint32_t)i);
         count[a]++;
         twice += a == b;
     }
@@ -577,21 +579,21 @@ static void distribution(const char *what, const float *z, sample_options o, con
     }
     check(never && chi < 31.3, "sampling %s: chi-square %.1f over %d draws", what, chi, DRAWS);
     double off = twice - match; // variance below DRAWS / 4; 5 sigma = 790
-    check(off < 790 && off > -790, "sampling %s: another sequence draws for itself", what);
+    check(off < 790 && off > -790, "sampling %s: another stream draws for itself", what);
 }
 
 static void sampling(void) {
     static const float z[IDS] = {1, 2.5f, 0, 2.5f, -1, 0.5f, 2, -3, 1.5f, -0.5f, 0.25f, 1.75f};
     double weight[IDS], p[IDS], sum = 0;
-    sample_options o = {0, 0, 1, 7};
-    check(sample_token(z, IDS, &o, 0, 0) == 1, "temperature 0: the lower of two equal logits");
+    sample_options o = {0, 0, 1, 7, 3};
+    check(sample_token(z, IDS, &o, 0) == 1, "temperature 0: the lower of two equal logits");
     float equal_z[5] = {-0.0f, 0, 0, -0.0f, 0};
-    check(sample_token(equal_z, 5, &o, 0, 0) == 0, "temperature 0: -0 and +0 are equal");
-    o = (sample_options){1, 1, 1, 7};
+    check(sample_token(equal_z, 5, &o, 0) == 0, "temperature 0: -0 and +0 are equal");
+    o = (sample_options){1, 1, 1, 7, 3};
     int ok = 1;
-    for (uint32_t i = 0; i < 1000; i++) ok &= sample_token(z, IDS, &o, 0, i) == 1;
+    for (uint32_t i = 0; i < 1000; i++) ok &= sample_token(z, IDS, &o, i) == 1;
     check(ok, "top-k 1 is the largest logit, the lower id of two");
-    o = (sample_options){0.8f, 0, 1, 7};
+    o = (sample_options){0.8f, 0, 1, 7, 3};
     for (int i = 0; i < IDS; i++) sum += weight[i] = exp_double((z[i] - 2.5) / 0.8f);
     for (int i = 0; i < IDS; i++) p[i] = weight[i] / sum;
     distribution("at temperature 0.8", z, o, p);
@@ -606,11 +608,11 @@ static void sampling(void) {
     for (int i = 0; i < IDS; i++) p[i] *= four / three;
     distribution("with top-p 0.6", z, o, p);
     float level[4] = {1, 1, 1, 1};
-    o = (sample_options){1, 0, 0.5f, 7};
+    o = (sample_options){1, 0, 0.5f, 7, 3};
     ok = 1;
-    for (uint32_t i = 0; i < 1000; i++) ok &= sample_token(level, 4, &o, 0, i) < 2;
+    for (uint32_t i = 0; i < 1000; i++) ok &= sample_token(level, 4, &o, i) < 2;
     check(ok, "top-p 0.5 of four equal logits keeps the two lowest ids");
-    o = (sample_options){1e-3f, 0, 1, 7};
+    o = (sample_options){1e-3f, 0, 1, 7, 3};
     double half[IDS] = {[1] = 0.5, [3] = 0.5};
     distribution("almost without temperature", z, o, half);
 }

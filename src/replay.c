@@ -1,0 +1,371 @@
+// replay.c - the first record, the comparison, and going on.
+#include "replay.h"
+#include "bench.h"
+#include "token.h"
+#include <jansson.h>
+#include <sodium.h>
+#include <time.h>
+#include <unistd.h>
+
+// ---- the first record
+
+static void hash_ids(const train_text *t, char hex[65]) {
+    unsigned char hash[32];
+    crypto_hash_sha256(hash, (const unsigned char *)t->id, (size_t)t->n * 4);
+    sodium_bin2hex(hex, 65, hash, sizeof hash);
+}
+
+// Model, text and what was not given; then the engine.
+static int open_all(replay_open *r, const backend *by, char err[ERR]) {
+    engine_options *o = &r->run.engine;
+    train_options *t = &o->train;
+    tokenizer *tk = token_open(r->run.dir, err);
+    if (!tk) return -1;
+    int32_t count = token_count(tk);
+    token_close(tk);
+    if (model_open(&r->m, r->run.dir, err)) return -1;
+    r->m.c.kv_bf16 = r->run.kv_bf16;
+    o->known = count < r->m.c.vocab ? count : r->m.c.vocab;
+    t->dir = r->run.dir, t->by = by;
+    int bad = r->run.text && train_read(&r->text, r->run.dir, r->run.text, r->m.c.vocab, err);
+    if (!bad && (r->run.text || o->feedback)) bad = train_settle(t, &r->m, err);
+    if (!r->run.text && !o->feedback) t->steps = 0;
+    if (!bad && r->run.text && r->text.n <= t->ctx)
+        bad = fail(err, "%.300s: %ld tokens: expected more than --ctx %ld", r->run.text,
+                   (long)r->text.n, t->ctx);
+    if (!bad && o->context > r->m.c.context)
+        bad = fail(err, "--context %ld: the model's context is %ld", o->context,
+                   (long)r->m.c.context);
+    if (!bad) return 0;
+    free(r->text.id);
+    model_close(&r->m);
+    return -1;
+}
+
+static char *first_record(const replay_open *r, const char *backend_name) {
+    const engine_options *o = &r->run.engine;
+    const train_options *t = &o->train;
+    char sha[2][65];
+    json_t *learn = json_null();
+    train_digest(&r->m, sha[0]);
+    hash_ids(&r->text, sha[1]);
+    if (t->steps)
+        learn = json_pack("{s:s?, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f}", "text",
+                          r->run.text, "sha256", sha[1], "what", t->what, "steps", t->steps,
+                          "warmup", t->warmup, "batch", t->batch, "micro", t->micro, "ctx", t->ctx,
+                          "seed", (long)t->seed, "lr", t->rate, "clip", t->clip, "decay", t->decay);
+    json_t *all = json_pack(
+        "{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:s, s:o, s:s, s:I}",
+        "format", "assay-journal 1", "model", r->run.dir, "sha256", sha[0], "known", o->known,
+        "slots", o->slots, "context", o->context, "pages", o->pages, "slice", o->slice, "share",
+        o->share, "floor", o->floor, "snapshot", o->snapshot, "feedback", o->feedback, "cache",
+        r->run.kv_bf16 ? "bf16" : "f32", "learn", learn, "backend", backend_name, "time",
+        (long)time(NULL));
+    char *text = json_dumps(all, JSON_COMPACT);
+    json_decref(all);
+    must(text != NULL);
+    return text;
+}
+
+char *replay_begin(replay_open *r, const replay_run *run, const backend *by,
+                   const engine_owner *owner, char err[ERR]) {
+    *r = (replay_open){.run = *run};
+    if (open_all(r, by, err)) return NULL;
+    char *first = first_record(r, by->name);
+    r->e = engine_open(&r->m, by, &r->run.engine, &r->text, owner);
+    if (!engine_wake(r->e, 1, err)) return first;
+    replay_close(r);
+    free(first);
+    return NULL;
+}
+
+void replay_close(replay_open *r) {
+    if (r->e) engine_close(r->e);
+    if (r->what) json_decref(r->what);
+    free(r->text.id);
+    if (r->m.layer) model_close(&r->m);
+}
+
+// The record's numbers back into r->run; -1: it is not such a record.
+static int read_first(replay_open *r, const journal_record *rec, char sha[2][65], char err[ERR]) {
+    engine_options *o = &r->run.engine;
+    train_options *t = &o->train;
+    const char *format = "", *dir = "", *hash = "", *cache = "", *text = NULL, *ids = "";
+    json_int_t n[9] = {0}, l[6] = {0}, seed = 0;
+    json_t *learn = NULL;
+    r->what = json_loadb((const char *)rec->data, rec->size, 0, NULL);
+    int bad = rec->kind != J_OPEN ||
+              json_unpack(
+                  r->what, "{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:s, s:o}",
+                  "format", &format, "model", &dir, "sha256", &hash, "known", &n[0], "slots", &n[1],
+                  "context", &n[2], "pages", &n[3], "slice", &n[4], "share", &n[5], "floor", &n[6],
+                  "snapshot", &n[7], "feedback", &o->feedback, "cache", &cache, "learn", &learn);
+    if (!bad && json_is_object(learn))
+        bad = json_unpack(learn, "{s:s?, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:F, s:F, s:F}",
+                          "text", &text, "sha256", &ids, "what", &t->what, "steps", &l[0], "warmup",
+                          &l[1], "batch", &l[2], "micro", &l[3], "ctx", &l[4], "seed", &seed, "lr",
+                          &t->rate, "clip", &t->clip, "decay", &t->decay);
+    if (bad || strcmp(format, "assay-journal 1") || strlen(hash) != 64)
+        return fail(err, "record 1: expected the options of an assay-journal 1");
+    for (int i = 0; i < 8; i++) bad |= n[i] < 0 || n[i] > 1 << 28;
+    bad |= n[1] < 1 || n[1] > SLOTS || n[2] < 2 || n[2] > 1 << 20 || n[3] < 1 || n[4] < 1 ||
+           n[5] > 99 || n[7] < 1;
+    if (json_is_object(learn))
+        bad |= l[0] < 1 || l[0] > 1 << 24 || l[1] < 0 || l[1] > l[0] || l[2] < 1 || l[2] > 4096 ||
+               l[3] < 1 || l[3] > l[2] || l[4] < 1 || l[4] > 1 << 20 || !train_learn(t->what) ||
+               !(t->rate > 0 && t->rate <= 1) || !(t->clip >= 0) || !(t->decay >= 0);
+    if (bad) return fail(err, "record 1: an option is out of range");
+    o->known = n[0], o->slots = n[1], o->context = n[2], o->pages = n[3], o->slice = n[4];
+    o->share = n[5], o->floor = n[6], o->snapshot = n[7];
+    t->steps = l[0], t->warmup = l[1], t->batch = l[2], t->micro = l[3], t->ctx = l[4];
+    t->seed = (uint32_t)seed;
+    r->run.kv_bf16 = !strcmp(cache, "bf16");
+    r->run.dir = dir, r->run.text = text;
+    snprintf(sha[0], 65, "%s", hash);
+    snprintf(sha[1], 65, "%s", ids);
+    return 0;
+}
+
+// The engine that the first record describes, told; by what lies in dir and text where these are
+// given.
+static int open_again(replay_open *r, const journal_record *rec, const replay_options *o,
+                      const engine_owner *owner, char err[ERR]) {
+    char sha[2][65], now[65];
+    if (read_first(r, rec, sha, err)) return -1;
+    int64_t known = r->run.engine.known;
+    if (o->dir) r->run.dir = o->dir;
+    if (o->text && r->run.text) r->run.text = o->text;
+    if (open_all(r, o->by, err)) return -1;
+    train_digest(&r->m, now);
+    if (strcmp(now, sha[0]) || r->run.engine.known != known)
+        return fail(err, "%.300s: weights %.16s..: the journal began with %.16s.. (--model DIR)",
+                    r->run.dir, now, sha[0]);
+    hash_ids(&r->text, now);
+    if (r->run.engine.train.steps && r->run.text && strcmp(now, sha[1]))
+        return fail(err, "%.300s: another text: the journal's has SHA-256 %.16s.. of its ids",
+                    r->run.text, sha[1]);
+    r->e = engine_open(&r->m, o->by, &r->run.engine, &r->text, owner);
+    return 0;
+}
+
+// ---- the comparison
+
+typedef struct {
+    const replay_options *o;
+    replay_result *result;
+    replay_open *open;
+    const journal_record *next; // what the engine must make now; NULL: nothing
+    const char *from;           // the name of the snapshot that is waited for; NULL: none
+    uint8_t chain[32];          // before the record
+    engine_owner owner;
+    int serve; // tokens are computed too
+} run;
+
+// A difference is named by the record, the turn and what stands on both sides.
+static int differs(const run *r, journal_kind kind, const void *data, uint32_t size,
+                   char err[ERR]) {
+    const journal_record mine = {.kind = kind, .size = size, .data = data};
+    char a[96] = "nothing", b[96];
+    if (r->next) journal_describe(r->next, a);
+    journal_describe(&mine, b);
+    return fail(err, "turn %llu: the journal has %s %.95s; made again: %s %.95s",
+                (unsigned long long)engine_now(r->open->e).turn,
+                r->next ? journal_kind_name[r->next->kind] : "", a, journal_kind_name[kind], b);
+}
+
+static int compare(void *ctx, journal_kind kind, const void *data, uint32_t size, char err[ERR]) {
+    run *r = ctx;
+    if (!r->next || r->next->kind != kind || r->next->size != size ||
+        memcmp(r->next->data, data, size))
+        return differs(r, kind, data, size, err);
+    r->next = NULL;
+    return 0;
+}
+
+static const journal_record *tell(void *ctx, journal_kind kind, char err[ERR]) {
+    run *r = ctx;
+    if (r->next && r->next->kind == kind) return r->next;
+    fail(err, "turn %llu: the journal has %s where %s must come",
+         (unsigned long long)engine_now(r->open->e).turn,
+         r->next ? journal_kind_name[r->next->kind] : "nothing", journal_kind_name[kind]);
+    return NULL;
+}
+
+static void count_token(void *ctx, const sequence *s, const float *logits, int64_t vocab) {
+    run *r = ctx;
+    (void)logits, (void)vocab;
+    *(s->told ? &r->result->told : &r->result->tokens) += 1;
+}
+
+static int turns_until(run *r, uint64_t turn, char err[ERR]) {
+    int did = 1;
+    while (engine_now(r->open->e).turn < turn && (did = engine_turn(r->open->e, err)) > 0) {}
+    if (did == 0)
+        return fail(err, "turn %llu: nothing to do before turn %llu, where the journal goes on",
+                    (unsigned long long)engine_now(r->open->e).turn, (unsigned long long)turn);
+    return did < 0 ? -1 : 0;
+}
+
+// What a snapshot's file holds, into the engine; it must be the one that the record is about.
+static int load_snapshot(run *r, const journal_record *rec, char err[ERR]) {
+    char path[4096], chain[65];
+    uint8_t hash[32];
+    tensor_set s;
+    snprintf(path, sizeof path, "%s.%s", r->o->path, r->from);
+    if (tensor_open(&s, path, err)) return -1;
+    const char *tied = tensor_meta(&s, "chain");
+    sodium_bin2hex(chain, sizeof chain, r->chain, sizeof r->chain);
+    convert_plan p = engine_plan(r->open->e);
+    int bad = 0;
+    if (!tied || strcmp(tied, chain))
+        bad = fail(err, "%.300s: a snapshot of another journal", path);
+    for (int i = 0; i < p.n && !bad; i++) {
+        const tensor *have = tensor_find(&s, p.name[i]);
+        if (!have || have->type != p.t[i].type || have->bytes != p.t[i].bytes)
+            bad = fail(err, "%.200s: %.150s: expected %ld bytes of %s", path, p.name[i],
+                       (long)p.t[i].bytes, tensor_type_name(p.t[i].type));
+        else
+            memcpy((void *)(uintptr_t)p.t[i].data, have->data, (size_t)have->bytes);
+    }
+    convert_plan_free(&p);
+    tensor_close(&s);
+    engine_digest(r->open->e, 1, hash);
+    if (!bad && memcmp(hash, rec->data + 16, sizeof hash))
+        bad = fail(err, "%.300s: its values are not those that the journal names", path);
+    return bad ? -1 : engine_wake(r->open->e, r->serve, err);
+}
+
+// The number behind "turn" of a record of JSON.
+static int json_turn(const journal_record *rec, uint64_t *turn, char sha[65], char err[ERR]) {
+    json_t *all = json_loadb((const char *)rec->data, rec->size, 0, NULL);
+    json_int_t n = -1;
+    const char *model = "";
+    int bad = json_unpack(all, "{s:I, s?s}", "turn", &n, "model", &model) || n < 0;
+    *turn = (uint64_t)n;
+    snprintf(sha, 65, "%s", model);
+    json_decref(all);
+    return bad ? fail(err, "expected a turn") : 0;
+}
+
+static int replay_input(run *r, const journal_record *rec, char err[ERR]) {
+    uint64_t turn = 0;
+    char sha[65] = "", now[65];
+    int text = rec->kind == J_RESUME || rec->kind == J_STOP;
+    if (text ? json_turn(rec, &turn, sha, err) : 0) return -1;
+    if (!text) memcpy(&turn, rec->data, 8);
+    if (turns_until(r, turn, err)) return -1;
+    if (rec->kind != J_STOP) return engine_input(r->open->e, rec, err);
+    if (r->from) return 0; // learning is only told here
+    train_digest(&r->open->m, now);
+    return strcmp(sha, now) ? fail(err, "weights %s: the journal has %s", now, sha) : 0;
+}
+
+// The engine makes the record, in its turn.
+static int replay_output(run *r, const journal_record *rec, char err[ERR]) {
+    uint64_t turn;
+    memcpy(&turn, rec->data, 8);
+    if (turns_until(r, turn, err)) return -1;
+    r->next = rec;
+    int did = engine_turn(r->open->e, err);
+    if (did < 0) return -1;
+    if (r->next)
+        return fail(err, "turn %llu: the journal has %s here, and nothing was made",
+                    (unsigned long long)turn, journal_kind_name[rec->kind]);
+    if (rec->kind == J_UPDATE) r->result->updates++;
+    if (rec->kind != J_SNAPSHOT || !r->from || strlen(r->from) != rec->size - 48 ||
+        memcmp(r->from, rec->data + 48, rec->size - 48))
+        return 0;
+    if (load_snapshot(r, rec, err)) return -1;
+    r->from = NULL;
+    return 0;
+}
+
+static int take_record(void *ctx, const journal_record *rec, char err[ERR]) {
+    run *r = ctx;
+    char why[ERR];
+    int bad = 0;
+    if (rec->number == 1) {
+        bad = open_again(r->open, rec, r->o, &r->owner, why);
+        if (!bad && !r->from) bad = engine_wake(r->open->e, r->serve, why);
+    } else if (rec->kind == J_TOKENS || rec->kind == J_UPDATE || rec->kind == J_SNAPSHOT) {
+        bad = replay_output(r, rec, why);
+    } else if (rec->kind != J_SIGNATURE) {
+        bad = replay_input(r, rec, why);
+    }
+    memcpy(r->chain, rec->chain, sizeof r->chain);
+    r->result->records = r->open->records = rec->number;
+    return bad ? fail(err, "%.200s: record %llu: %.280s", r->o->path,
+                      (unsigned long long)rec->number, why)
+               : 0;
+}
+
+int replay(const replay_options *o, replay_result *result, char err[ERR]) {
+    replay_open open = {0};
+    run r = {.o = o, .result = result, .open = &open, .serve = 1};
+    uint64_t torn;
+    *result = (replay_result){0};
+    r.owner = (engine_owner){&r, compare, tell, count_token};
+    r.from = o->from;
+    double begun = bench_now();
+    int bad = journal_read(o->path, take_record, &r, &torn, err);
+    if (!bad && !open.e) bad = fail(err, "%.300s: no record", o->path);
+    if (!bad && r.from) bad = fail(err, "%.300s: names no snapshot %.100s", o->path, r.from);
+    if (!bad) {
+        result->seconds = bench_now() - begun;
+        result->version = engine_now(open.e).version;
+        train_digest(&open.m, result->digest);
+        bad = o->out && (convert_folder(open.run.dir, o->out, err) ||
+                         convert_save(&open.m, open.run.dir, o->out, err));
+    }
+    replay_close(&open);
+    return bad ? -1 : 0;
+}
+
+// ---- going on
+
+typedef struct {
+    const char *path;
+    char name[24]; // of the last snapshot whose file is there
+} newest;
+
+static int note_snapshot(void *ctx, const journal_record *rec, char err[ERR]) {
+    newest *n = ctx;
+    char path[4096];
+    (void)err;
+    if (rec->kind != J_SNAPSHOT || rec->size - 48 >= sizeof n->name) return 0;
+    snprintf(path, sizeof path, "%s.%.*s", n->path, (int)rec->size - 48, rec->data + 48);
+    if (access(path, R_OK)) return 0;
+    snprintf(n->name, sizeof n->name, "%.*s", (int)rec->size - 48, rec->data + 48);
+    return 0;
+}
+
+journal *replay_resume(replay_open *open, const replay_options *o, live *l, char err[ERR]) {
+    newest n = {.path = o->path};
+    replay_result result = {0};
+    run r = {.o = o, .result = &result, .open = open};
+    char text[128];
+    uint64_t torn;
+    *open = (replay_open){0};
+    r.owner = (engine_owner){&r, compare, tell, NULL};
+    if (journal_read(o->path, note_snapshot, &n, &torn, err)) return NULL;
+    r.from = *n.name ? n.name : NULL;
+    journal *j = journal_open(o->path, take_record, &r, live_wake, l, err);
+    if (j && !open->e) fail(err, "%.300s: no record: expected a journal that has begun", o->path);
+    if (!j || !open->e) {
+        if (j) journal_close(j, text);
+        replay_close(open);
+        return NULL;
+    }
+    engine_state s = engine_now(open->e);
+    int size =
+        snprintf(text, sizeof text, "{\"turn\":%llu,\"version\":%llu,\"time\":%lld}",
+                 (unsigned long long)s.turn, (unsigned long long)s.version, (long long)time(NULL));
+    engine_own(open->e, live_owner(l));
+    live_start(l, open->e, &open->run.engine, j, open->records, open->m.c.vocab);
+    live_note(l, J_RESUME, text, (uint32_t)size);
+    journal_record rec = {.kind = J_RESUME, .size = (uint32_t)size, .data = (uint8_t *)text};
+    if (!engine_input(open->e, &rec, err) && !engine_wake(open->e, 1, err)) return j;
+    journal_close(j, text);
+    replay_close(open);
+    return NULL;
+}
