@@ -104,22 +104,21 @@ static int read_top(openai_answer *a, const body *b) {
 
 static int read_options(openai_answer *a, const body *b, const openai_model *m) {
     double temperature = 1, top_p = 1;
-    int64_t n = 1, best = -1, seed = randombytes_random();
+    int64_t n = 1, best = -1, top_k = 0, seed = randombytes_random();
     const char *name = json_string_value(field(b, "model"));
     if (field(b, "model") && (!name || strcmp(name, m->name)))
         return fail(b->err, "model: expected %.200s", m->name);
     if (number(b, "temperature", 0, 2, &temperature) || number(b, "top_p", 0, 1, &top_p) ||
-        integer(b, "n", 1, CHOICES, &n) || integer(b, "seed", INT64_MIN, INT64_MAX, &seed) ||
-        flag(b, "stream", &a->stream) || integer(b, "best_of", n, n, &best) || read_top(a, b) ||
-        refuse_others(b) || read_stop(a, b))
+        integer(b, "top_k", 0, 1 << 24, &top_k) || integer(b, "n", 1, CHOICES, &n) ||
+        integer(b, "seed", INT64_MIN, INT64_MAX, &seed) || flag(b, "stream", &a->stream) ||
+        integer(b, "best_of", n, n, &best) || read_top(a, b) || refuse_others(b) || read_stop(a, b))
         return -1;
     const json_t *options = field(b, "stream_options");
     if (options && (!json_is_object(options) || !a->stream))
         return fail(b->err, "stream_options: expected an object, with stream true");
     a->usage = json_is_true(json_object_get(options, "include_usage"));
     a->choices = (int)n;
-    a->how = (sample_options){
-        .temperature = (float)temperature, .top_p = (float)top_p, .seed = (uint32_t)seed};
+    a->how = (sample_options){(float)temperature, (int)top_k, (float)top_p, (uint32_t)seed, 0};
     return 0;
 }
 
@@ -316,7 +315,7 @@ static json_t *chat_logprob(const openai_model *m, int32_t id, float logp) {
 }
 
 static void list_logprobs(const openai_answer *a, openai_choice *c, const openai_model *m,
-                          const engine_token *k) {
+                          const live_token *k) {
     json_t *top = a->chat ? json_array() : json_object(), *bytes;
     if (!c->logprobs)
         c->logprobs = a->chat ? json_pack("{s[]}", "content")
@@ -345,7 +344,7 @@ static void list_logprobs(const openai_answer *a, openai_choice *c, const openai
     json_decref(bytes);
 }
 
-int openai_take(openai_answer *a, openai_choice *c, const openai_model *m, const engine_token *k) {
+int openai_take(openai_answer *a, openai_choice *c, const openai_model *m, const live_token *k) {
     must(c->n < a->most && !c->end);
     if (a->top >= 0) list_logprobs(a, c, m, k);
     if (!c->n) c->first = k->version;
@@ -391,7 +390,7 @@ json_t *openai_choice_json(openai_answer *a, int i) {
     json_object_set_new(j, "finish_reason",
                         c->end ? json_string(c->end == END_STOP ? "stop" : "length") : json_null());
     json_object_set_new(j, "assay",
-                        json_pack("{ss sI sI}", "request", a->id, "version_first",
+                        json_pack("{sI sI sI}", "request", (json_int_t)c->request, "version_first",
                                   (json_int_t)c->first, "version_last", (json_int_t)c->last));
     return j;
 }

@@ -2,7 +2,7 @@
 // any bytes can be tried on it. Chapter 14.
 #ifndef OPENAI_H
 #define OPENAI_H
-#include "engine.h"
+#include "live.h"
 #include "token.h"
 #include <jansson.h>
 
@@ -18,14 +18,15 @@ typedef struct {
 
 // One answer as it grows.
 typedef struct {
-    engine_stream *from; // where its tokens come from; NULL: no more are wanted
-    int32_t *id;         // [most] the tokens taken so far
-    int64_t n;           // how many
+    live_stream *from; // where its tokens come from; NULL: no more are wanted
+    int32_t *id;       // [most] the tokens taken so far
+    int64_t n;         // how many
     token_stream decoder;
     char *text;               // [size] not yet shown, of which the first `ready` bytes may be:
     size_t size, ready, room; // the rest could be the beginning of a stop string
     int64_t characters;       // decoded so far
     json_t *logprobs;         // of the tokens not yet shown, or NULL
+    uint64_t request;         // its number in the journal
     uint64_t first, last;     // weight versions of its tokens
     engine_end end;
     int shown; // 0: nothing yet; 1: something; 2: its end
@@ -62,7 +63,7 @@ int openai_read_feedback(openai_feedback *f, const char *body, size_t n, const o
 void openai_free(openai_answer *a);
 
 // Takes the next token of a choice; 1: a stop string has ended it.
-int openai_take(openai_answer *a, openai_choice *c, const openai_model *m, const engine_token *k);
+int openai_take(openai_answer *a, openai_choice *c, const openai_model *m, const live_token *k);
 void openai_end(openai_answer *a, openai_choice *c, const openai_model *m, engine_end end);
 // Has it something to show? Then the next two show it: all so far, or in a stream what is new.
 int openai_news(const openai_answer *a, const openai_choice *c);

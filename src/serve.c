@@ -1,5 +1,6 @@
 // serve.c - connections, who may ask what, and answers that wait for tokens.
 #include "serve.h"
+#include "num.h"
 #include "openai.h"
 #include <arpa/inet.h>
 #include <errno.h>
@@ -16,8 +17,8 @@ enum {
     HEADERS = 32768, // bytes of memory of a connection: its headers, and what is being sent
     PATIENCE = 5,    // seconds that clients have at the end
     PAST = 1024,     // answers that feedback can name
-    RECORDS = 20,    // of the journal that the page shows
-    POINTS = 600,    // of its curves
+    LINES = 20,      // of the journal that the page shows
+    POINTS = 600,    // of its curve
     READ = 16,       // tokens read at a time
 };
 
@@ -29,11 +30,12 @@ __asm__(".pushsection .rodata\n"
         ".popsection\n");
 extern const char serve_page[], serve_page_end[];
 
+typedef enum MHD_Result result;
 typedef struct exchange exchange;
 
 struct serve {
     serve_options o;
-    engine *e;
+    live *l;
     openai_model m;
     struct MHD_Daemon *http;
     int loopback;
@@ -47,12 +49,12 @@ struct serve {
     pthread_cond_t quiet; // active is 0
     exchange *waiting;    // suspended, until something new is on the disk
     uint64_t wakes;       // how often that was
-    int active, closing;  // exchanges that wait for tokens or send them
+    long active;          // exchanges that have streams
 };
 
 typedef struct {
     const char *method, *path;
-    enum MHD_Result (*answer)(exchange *x);
+    result (*answer)(exchange *x);
     int open; // needs no token
 } route;
 
@@ -61,14 +63,13 @@ struct exchange {
     serve *s;
     struct MHD_Connection *c;
     const route *to;
-    const char *id; // of the path /v1/models/ID, or ""
-    int refused;    // the status code, when it was refused before its body was read
-    const char *why;
-    char *body;              // [size]
-    size_t size, room, told; // told: bytes that came, those not kept too
-    openai_answer *a;        // what it waits for: tokens
-    engine_stream *sample;   // or a sample that is being written
-    char *out;               // [out_size] of a stream: sent up to out_at
+    const char *id, *why; // of /v1/models/ID, or ""; why it is refused
+    int refused;          // the status code, when it was refused before its body was read
+    FILE *in;             // writes body; NULL: it is whole
+    char *body;           // [size]
+    size_t size, came;    // came: bytes, those not kept too
+    openai_answer *a;     // what it waits for; a sample for learning is one without a prompt
+    char *out;            // [out_size] of a stream: sent up to out_at
     size_t out_size, out_at;
     int last;       // out is the end of the stream
     exchange *next; // of those that wait
@@ -88,7 +89,7 @@ static uint64_t wakes(serve *s) {
 static int wait_after(exchange *x, uint64_t seen) {
     serve *s = x->s;
     pthread_mutex_lock(&s->lock);
-    int still = s->wakes == seen && !s->closing;
+    int still = s->wakes == seen;
     if (still) {
         MHD_suspend_connection(x->c);
         x->next = s->waiting, s->waiting = x;
@@ -97,9 +98,9 @@ static int wait_after(exchange *x, uint64_t seen) {
     return still;
 }
 
-void serve_wake(void *ctx) {
+// Called by the journal's thread: those that wait look again.
+static void wake(void *ctx) {
     serve *s = ctx;
-    if (!s) return;
     pthread_mutex_lock(&s->lock);
     s->wakes++;
     for (exchange *x = s->waiting, *next; x; x = next) {
@@ -117,13 +118,6 @@ static void count_active(serve *s, int by) {
     pthread_mutex_unlock(&s->lock);
 }
 
-static int is_closing(serve *s) {
-    pthread_mutex_lock(&s->lock);
-    int closing = s->closing;
-    pthread_mutex_unlock(&s->lock);
-    return closing;
-}
-
 // A suspended connection is not watched, so we look ourselves whether its client has left. One that
 // has closed its sending half counts as gone.
 static int is_gone(exchange *x) {
@@ -135,38 +129,33 @@ static int is_gone(exchange *x) {
 
 // ---- replies
 
-static void header(struct MHD_Response *r, const char *name, const char *value) {
-    must(MHD_add_response_header(r, name, value) == MHD_YES);
-}
-
-static enum MHD_Result queue(exchange *x, int code, const char *type, struct MHD_Response *r) {
+static result reply(exchange *x, int code, const char *type, struct MHD_Response *r) {
+    const char *const headers[][2] = {
+        {"Content-Type", type},
+        {"Cache-Control", "no-store"},
+        {"X-Content-Type-Options", "nosniff"},
+        {"WWW-Authenticate", code == 401 ? "Bearer" : NULL},
+        {"Allow", code == 405 ? x->to->method : NULL},
+        {"Retry-After", code == 429 || code == 503 ? "1" : NULL},
+        {"Content-Security-Policy", !strncmp(type, "text/html", 9) ? x->s->policy : NULL}};
     must(r);
-    header(r, "Content-Type", type);
-    header(r, "Cache-Control", "no-store");
-    header(r, "X-Content-Type-Options", "nosniff");
-    header(r, "Referrer-Policy", "no-referrer");
-    if (code == 401) header(r, "WWW-Authenticate", "Bearer");
-    if (code == 405) header(r, "Allow", x->to->method);
-    if (code == 429 || code == 503) header(r, "Retry-After", "1");
-    if (x->to && !strcmp(x->to->path, "/")) header(r, "Content-Security-Policy", x->s->policy);
+    for (size_t i = 0; i < sizeof headers / sizeof *headers; i++)
+        if (headers[i][1]) must(MHD_add_response_header(r, headers[i][0], headers[i][1]));
     x->s->answers[code]++;
-    enum MHD_Result ok = MHD_queue_response(x->c, (unsigned)code, r);
+    result ok = MHD_queue_response(x->c, (unsigned)code, r);
     MHD_destroy_response(r);
     return ok;
 }
 
-static enum MHD_Result reply(exchange *x, int code, const char *type, char *text, size_t n) {
-    return queue(x, code, type, MHD_create_response_from_buffer(n, text, MHD_RESPMEM_MUST_FREE));
-}
-
-static enum MHD_Result reply_json(exchange *x, int code, json_t *j) {
+static result reply_json(exchange *x, int code, json_t *j) {
     char *text = json_dumps(j, JSON_COMPACT);
-    must(text); // everything in it is UTF-8
+    must(text); // all in it is UTF-8
     json_decref(j);
-    return reply(x, code, "application/json", text, strlen(text));
+    return reply(x, code, "application/json",
+                 MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE));
 }
 
-static enum MHD_Result reply_error(exchange *x, int code, const char *message, const char *param) {
+static result reply_error(exchange *x, int code, const char *message, const char *param) {
     return reply_json(x, code, openai_error(code, message, param));
 }
 
@@ -175,19 +164,18 @@ static enum MHD_Result reply_error(exchange *x, int code, const char *message, c
 // Takes what has come for the choices that have not ended. Returns how many have not.
 static int take(exchange *x) {
     openai_answer *a = x->a;
-    int running = 0, closing = is_closing(x->s);
+    int running = 0;
     for (int i = 0; i < a->choices; i++) {
         openai_choice *c = &a->choice[i];
-        engine_token k[READ];
+        live_token k[READ];
         engine_end end = END_NOT;
         int64_t n = READ;
         while (!c->end && n == READ) {
-            n = engine_read(x->s->e, c->from, c->n, k, READ, &end);
+            n = live_read(x->s->l, c->from, c->n, k, READ, &end);
             for (int64_t j = 0; j < n && !c->end; j++) openai_take(a, c, &x->s->m, &k[j]);
         }
-        if (!c->end && closing && !end) end = END_CANCEL;
         if (!c->end && end) openai_end(a, c, &x->s->m, end);
-        if (c->end && c->from) engine_release(x->s->e, c->from), c->from = NULL;
+        if (c->end && c->from) live_release(x->s->l, c->from), c->from = NULL;
         running += !c->end;
     }
     return running;
@@ -203,28 +191,28 @@ static int failed(const openai_answer *a, const char **why) {
     return code;
 }
 
-// The answer in one piece, when it is whole.
-static enum MHD_Result whole_answer(exchange *x) {
+// The answer in one piece, when it is whole; until then this is called again after each wake.
+static result whole_answer(exchange *x) {
+    const char *why;
     for (;;) {
         uint64_t seen = wakes(x->s);
         if (!take(x)) break;
         if (is_gone(x)) return MHD_NO;
         if (wait_after(x, seen)) return MHD_YES;
     }
-    const char *why;
     int code = failed(x->a, &why);
     if (code) return reply_error(x, code, why, "");
+    if (!x->a->prompt) return reply_json(x, 200, json_pack("{sb}", "accepted", 1));
     json_t *choices = json_array();
     for (int i = 0; i < x->a->choices; i++)
         json_array_append_new(choices, openai_choice_json(x->a, i));
     return reply_json(x, 200, openai_json(x->a, choices, 1, &x->s->m));
 }
 
-static void event(FILE *f, json_t *j) {
-    char *text = json_dumps(j, JSON_COMPACT);
-    must(text);
-    fprintf(f, "data: %s\n\n", text);
-    free(text);
+static void write_event(FILE *f, json_t *j) {
+    fputs("data: ", f);
+    must(!json_dumpf(j, f, JSON_COMPACT));
+    fputs("\n\n", f);
     json_decref(j);
 }
 
@@ -233,22 +221,22 @@ static void write_events(exchange *x, int running) {
     openai_answer *a = x->a;
     const char *why;
     free(x->out);
-    x->out = NULL, x->out_at = 0;
+    x->out_at = 0;
     FILE *f = open_memstream(&x->out, &x->out_size);
     must(f);
     int code = failed(a, &why);
     for (int i = 0; i < a->choices && !code; i++)
         if (openai_news(a, &a->choice[i]))
-            event(f, openai_json(a, json_pack("[o]", openai_choice_json(a, i)), 0, &x->s->m));
-    if (code) event(f, openai_error(code, why, ""));
-    if (!code && !running && a->usage) event(f, openai_json(a, json_array(), 1, &x->s->m));
-    if (!code && !running) fputs("data: [DONE]\n\n", f);
-    must(!fclose(f));
+            write_event(f, openai_json(a, json_pack("[o]", openai_choice_json(a, i)), 0, &x->s->m));
     x->last = code || !running;
+    if (code) write_event(f, openai_error(code, why, ""));
+    if (!code && x->last && a->usage) write_event(f, openai_json(a, json_array(), 1, &x->s->m));
+    if (!code && x->last) fputs("data: [DONE]\n\n", f);
+    must(!fclose(f));
 }
 
 // The next bytes of a stream, at most `most`; 0: the connection has been set aside.
-static ssize_t stream_answer(void *ctx, uint64_t at, char *to, size_t most) {
+static ssize_t read_stream(void *ctx, uint64_t at, char *to, size_t most) {
     exchange *x = ctx;
     (void)at;
     while (x->out_at == x->out_size) {
@@ -265,210 +253,177 @@ static ssize_t stream_answer(void *ctx, uint64_t at, char *to, size_t most) {
     return (ssize_t)n;
 }
 
-// Asks the engine for every choice of x->a, or for none of them.
-static enum MHD_Result submit(exchange *x) {
-    openai_answer *a = x->a;
-    char err[ERR] = "";
-    for (int i = 0; i < a->choices; i++) {
-        engine_request q = {a->prompt, a->size, a->most, a->how, a->top};
-        q.how.stream = (uint32_t)i;
-        a->choice[i].from = engine_submit(x->s->e, &q, err);
-        if (!a->choice[i].from && *err) return reply_error(x, 400, err, "");
-        if (!a->choice[i].from) return reply_error(x, 429, "the queue is full: try later", "");
-    }
-    if (!a->stream) return whole_answer(x);
-    return queue(
-        x, 200, "text/event-stream; charset=utf-8",
-        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 16384, stream_answer, x, NULL));
+// Without a stream there is no answer: err says why, or the queue is full.
+static result refuse(exchange *x, const char *err) {
+    if (*err) return reply_error(x, 400, err, "");
+    return reply_error(x, 429, "the queue is full, or the server is stopping", "");
 }
 
-static enum MHD_Result generate(exchange *x) {
-    char err[ERR];
-    const char *param;
-    if (x->a) return whole_answer(x); // resumed
+static void begin_answer(exchange *x) {
     x->a = must_alloc(1, sizeof *x->a);
     count_active(x->s, 1);
-    int chat = strstr(x->to->path, "chat") != NULL;
-    if (openai_read(x->a, chat, x->body, x->size, &x->s->m, &param, err))
-        return reply_error(x, strcmp(param, "model") ? 400 : 404, err, param);
-    return submit(x);
 }
 
-// ---- feedback
-
-static const openai_answer *past_answer(const serve *s, const char *id) {
-    for (uint64_t i = s->pasts < PAST ? 0 : s->pasts - PAST; i < s->pasts; i++)
-        if (!strcmp(s->past[i % PAST]->id, id)) return s->past[i % PAST];
-    return NULL;
-}
-
-static enum MHD_Result accepted(exchange *x, const char *reason) {
-    return reply_json(x, 200, json_pack("{sb ss*}", "accepted", !reason, "reason", reason));
-}
-
-// An answer that is written to the journal is accepted; until then this is called again.
-static enum MHD_Result sample_written(exchange *x) {
-    for (;;) {
-        uint64_t seen = wakes(x->s);
-        engine_token none;
-        engine_end end = END_NOT;
-        engine_read(x->s->e, x->sample, 0, &none, 0, &end);
-        if (end == END_STOP) return accepted(x, NULL);
-        if (end == END_FAILED) return reply_error(x, 500, "the engine has failed", "");
-        if (end || is_closing(x->s)) return reply_error(x, 503, "the server is stopping", "");
-        if (is_gone(x)) return MHD_NO;
-        if (wait_after(x, seen)) return MHD_YES;
-    }
-}
-
-static enum MHD_Result feedback(exchange *x) {
-    openai_feedback f;
-    char err[ERR] = "";
+// Asks the engine for every choice, or for none of them.
+static result generate(exchange *x) {
+    char err[ERR];
     const char *param;
-    if (x->sample) return sample_written(x); // resumed
-    if (!x->s->o.feedback) return reply_error(x, 403, "started without --feedback", "");
-    if (openai_read_feedback(&f, x->body, x->size, &x->s->m, &param, err))
+    int chat = strstr(x->to->path, "chat") != NULL;
+    begin_answer(x);
+    openai_answer *a = x->a;
+    if (openai_read(a, chat, x->body, x->size, &x->s->m, &param, err))
+        return reply_error(x, strcmp(param, "model") ? 400 : 404, err, param);
+    for (int i = 0; i < a->choices; i++) {
+        live_request q = {a->prompt, a->size, a->most, a->how, a->top};
+        q.how.stream = (uint32_t)i;
+        a->choice[i].from = live_submit(x->s->l, &q, err);
+        if (!a->choice[i].from) return refuse(x, err);
+        a->choice[i].request = live_id(a->choice[i].from);
+    }
+    if (!a->stream) return whole_answer(x);
+    return reply(x, 200, "text/event-stream; charset=utf-8",
+                 MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 16384, read_stream, x, NULL));
+}
+
+// A sample is accepted when it is on the disk.
+static result feedback(exchange *x) {
+    serve *s = x->s;
+    openai_feedback f;
+    char err[ERR];
+    const char *param, *no = "a rating of 0 or below is not learned from";
+    const openai_answer *a = NULL;
+    live_state now;
+    live_look(s->l, &now);
+    if (!now.o.feedback) return reply_error(x, 403, "the server learns from no feedback", "");
+    if (openai_read_feedback(&f, x->body, x->size, &s->m, &param, err))
         return reply_error(x, 400, err, param);
-    const openai_answer *a = past_answer(x->s, f.id);
-    const openai_choice *c = a && f.index < a->choices ? &a->choice[f.index] : NULL;
-    if (c && (f.answer || f.rating > 0))
-        x->sample =
-            engine_feedback(x->s->e, a->prompt, a->size, f.answer ? f.answer : c->id,
-                            f.answer ? f.size : c->n, f.rating > 0 ? (float)f.rating : 1.0f, err);
-    int given = f.answer != NULL;
+    for (uint64_t i = s->pasts < PAST ? 0 : s->pasts - PAST; i < s->pasts; i++)
+        if (!strcmp(s->past[i % PAST]->id, f.id)) a = s->past[i % PAST];
+    int known = a && f.index < a->choices, learns = f.answer || f.rating > 0;
+    const openai_choice *c = known ? &a->choice[f.index] : NULL;
+    if (c && learns) {
+        begin_answer(x);
+        x->a->choices = 1;
+        x->a->choice->from =
+            live_feedback(s->l, a->prompt, a->size, f.answer ? f.answer : c->id,
+                          f.answer ? f.size : c->n, f.rating > 0 ? (float)f.rating : 1.0f, err);
+    }
     free(f.answer);
     if (!c) return reply_error(x, 404, "no answer of this id and index is remembered", "id");
-    if (!given && f.rating <= 0) return accepted(x, "a rating of 0 or below is not learned from");
-    if (!x->sample && *err) return reply_error(x, 400, err, "");
-    if (!x->sample) return reply_error(x, 429, "the queue is full: try later", "");
-    count_active(x->s, 1);
-    return sample_written(x);
+    if (!learns) return reply_json(x, 200, json_pack("{sb ss}", "accepted", 0, "reason", no));
+    return x->a->choice->from ? whole_answer(x) : refuse(x, err);
 }
 
-// ---- what can be asked at once
+// ---- what is answered at once
 
-static enum MHD_Result page(exchange *x) {
-    return queue(x, 200, "text/html; charset=utf-8",
+static result page(exchange *x) {
+    return reply(x, 200, "text/html; charset=utf-8",
                  MHD_create_response_from_buffer((size_t)(serve_page_end - serve_page),
                                                  (char *)(uintptr_t)serve_page,
                                                  MHD_RESPMEM_PERSISTENT));
 }
 
-static enum MHD_Result health(exchange *x) {
-    engine_stats n;
-    engine_stats_of(x->s->e, &n);
+static result health(exchange *x) {
+    live_state n;
+    live_look(x->s->l, &n);
     return reply_json(x, 200,
-                      json_pack("{ss sI}", "status", "ok", "version", (json_int_t)n.version));
+                      json_pack("{ss sI}", "status", "ok", "version", (json_int_t)n.now.version));
 }
 
-static json_t *model_json(const serve *s) {
-    return json_pack("{ss ss si ss}", "id", s->o.name, "object", "model", "created", 0, "owned_by",
-                     "assay");
-}
-
-static enum MHD_Result models(exchange *x) {
-    if (!*x->id)
-        return reply_json(x, 200,
-                          json_pack("{ss s[o]}", "object", "list", "data", model_json(x->s)));
-    if (!strcmp(x->id, x->s->o.name)) return reply_json(x, 200, model_json(x->s));
+static result models(exchange *x) {
+    const char *name = x->s->o.name;
+    json_t *m = json_pack("{ss ss si ss}", "id", name, "object", "model", "created", 0, "owned_by",
+                          "assay");
+    if (!*x->id) return reply_json(x, 200, json_pack("{ss s[o]}", "object", "list", "data", m));
+    if (!strcmp(x->id, name)) return reply_json(x, 200, m);
+    json_decref(m);
     return reply_error(x, 404, "no such model", "model");
 }
 
-// A value as Prometheus reads it; NaN stands for "there is none" and is left out.
-static void metric(FILE *f, const char *name, const char *kind, double value) {
-    if (value == value) fprintf(f, "# TYPE assay_%s %s\nassay_%s %.9g\n", name, kind, name, value);
+// Calls say() with each figure of the run: its name, its kind (NULL: as the one before) and its
+// value, NaN where there is none.
+static void tell_figures(live *l, void *to,
+                         void (*say)(void *to, const char *name, const char *kind, double value)) {
+    static const char *const counter = "counter", *const gauge = "gauge";
+    live_state n;
+    live_look(l, &n);
+    const engine_state *e = &n.now;
+    double none = num_float(0x7fc00000u), learns = n.o.train.steps ? 0 : none;
+    say(to, "requests_total", counter, (double)e->requests);
+    say(to, "prompt_tokens_total", counter, (double)e->prompt_tokens);
+    say(to, "tokens_total", counter, (double)e->tokens);
+    say(to, "learned_tokens_total", counter, (double)e->learned);
+    say(to, "feedback_total", counter, (double)n.feedback);
+    say(to, "turns_total", counter, (double)e->turn);
+    say(to, "journal_records_total", counter, (double)n.records);
+    say(to, "journal_bytes_total", counter, (double)n.journal_bytes);
+    say(to, "requests_running", gauge, (double)e->running);
+    say(to, "requests_waiting", gauge, (double)e->waiting);
+    say(to, "decode_tokens_per_second", gauge, n.decode_rate);
+    say(to, "cache_pages{state=\"used\"}", gauge, (double)e->pages_used);
+    say(to, "cache_pages{state=\"free\"}", NULL, (double)(n.o.pages - e->pages_used));
+    say(to, "weight_version", gauge, (double)e->version);
+    say(to, "learn_step", gauge, (double)e->step + learns);
+    say(to, "learn_steps", gauge, (double)n.o.train.steps + learns);
+    say(to, "learn_samples_waiting", gauge, (double)e->given);
+    say(to, "learn_loss", gauge, e->step ? (double)e->loss : none);
+    say(to, "learn_gradient_norm", gauge, e->step ? (double)e->norm : none);
+    say(to, "learn_step_seconds", gauge, e->step ? n.step_seconds : none);
 }
 
-static enum MHD_Result metrics(exchange *x) {
+static void say_line(void *to, const char *name, const char *kind, double value) {
+    if (value != value) return;
+    if (kind) fprintf(to, "# TYPE assay_%.*s %s\n", (int)strcspn(name, "{"), name, kind);
+    fprintf(to, "assay_%s %.17g\n", name, value);
+}
+
+static void say_json(void *to, const char *name, const char *kind, double value) {
+    (void)kind;
+    if (value == value) json_object_set_new(to, name, json_real(value));
+}
+
+// What Prometheus reads, in its text format 0.0.4.
+static result metrics(exchange *x) {
     char *text;
     size_t size;
-    engine_stats n;
-    engine_stats_of(x->s->e, &n);
     FILE *f = open_memstream(&text, &size);
     must(f);
-    metric(f, "requests_total", "counter", (double)n.requests);
-    metric(f, "prompt_tokens_total", "counter", (double)n.prompt_tokens);
-    metric(f, "tokens_total", "counter", (double)n.tokens);
-    metric(f, "learned_tokens_total", "counter", (double)n.learned);
-    metric(f, "feedback_total", "counter", (double)n.feedback);
-    metric(f, "turns_total", "counter", (double)n.turns);
-    metric(f, "journal_bytes_total", "counter", (double)n.journal_bytes);
-    metric(f, "requests_running", "gauge", (double)n.running);
-    metric(f, "requests_waiting", "gauge", (double)n.waiting);
-    metric(f, "weight_version", "gauge", (double)n.version);
-    metric(f, "decode_tokens_per_second", "gauge", n.decode_rate);
-    fprintf(f,
-            "# TYPE assay_cache_pages gauge\nassay_cache_pages{state=\"used\"} %ld\n"
-            "assay_cache_pages{state=\"free\"} %ld\n",
-            n.pages_used, n.pages - n.pages_used);
-    if (n.steps) {
-        metric(f, "learn_step", "gauge", (double)n.step);
-        metric(f, "learn_loss", "gauge", (double)n.loss);
-        metric(f, "learn_gradient_norm", "gauge", (double)n.norm);
-        metric(f, "learn_reward", "gauge", (double)n.reward);
-        metric(f, "learn_step_seconds", "gauge", n.step_seconds);
-    }
+    tell_figures(x->s->l, f, say_line);
     fputs("# TYPE assay_http_answers_total counter\n", f);
     for (int i = 0; i < 600; i++)
         if (x->s->answers[i])
             fprintf(f, "assay_http_answers_total{code=\"%d\"} %llu\n", i,
                     (unsigned long long)x->s->answers[i]);
     must(!fclose(f));
-    return reply(x, 200, "text/plain; version=0.0.4; charset=utf-8", text, size);
+    return reply(x, 200, "text/plain; version=0.0.4; charset=utf-8",
+                 MHD_create_response_from_buffer(size, text, MHD_RESPMEM_MUST_FREE));
 }
 
-// A number that JSON can hold, or null.
-static json_t *real_or_null(double value) {
-    json_t *j = json_real(value); // NULL: infinite, or not a number
-    return j ? j : json_null();
-}
-
-static json_t *curve_json(engine *e) {
-    int64_t step[POINTS];
-    float loss[POINTS], reward[POINTS];
-    json_t *list = json_array();
-    int64_t n = engine_curve(e, POINTS, step, loss, reward);
-    for (int64_t i = 0; i < n; i++)
-        json_array_append_new(list,
-                              json_pack("[Ioo]", (json_int_t)step[i], real_or_null((double)loss[i]),
-                                        real_or_null((double)reward[i])));
-    return list;
-}
-
-static json_t *records_json(engine *e) {
-    engine_record r[RECORDS];
+// What the page shows.
+static result state(exchange *x) {
+    int64_t step[POINTS], n;
+    float loss[POINTS];
+    live_record r[LINES];
+    live_state now;
     char chain[65];
-    json_t *list = json_array();
-    int64_t n = engine_records(e, RECORDS, r);
+    json_t *figures = json_object(), *curve = json_array(), *records = json_array();
+    live_look(x->s->l, &now);
+    tell_figures(x->s->l, figures, say_json);
+    n = live_curve(x->s->l, POINTS, step, loss);
+    for (int64_t i = 0; i < n; i++)
+        json_array_append_new(curve, json_pack("[If]", (json_int_t)step[i], (double)loss[i]));
+    n = live_records(x->s->l, LINES, r);
     for (int64_t i = 0; i < n; i++) {
         sodium_bin2hex(chain, sizeof chain, r[i].chain, sizeof r[i].chain);
-        json_array_append_new(
-            list, json_pack("{sI ss sI ss ss}", "number", (json_int_t)r[i].number, "kind",
-                            r[i].kind < J_KINDS ? journal_kind_name[r[i].kind] : "unknown", "size",
-                            (json_int_t)r[i].size, "chain", chain, "what", r[i].what));
+        json_array_append_new(records, json_pack("{sI ss ss ss}", "number", (json_int_t)r[i].number,
+                                                 "kind", journal_kind_name[r[i].kind], "what",
+                                                 r[i].what, "chain", chain));
     }
-    return list;
-}
-
-static enum MHD_Result state(exchange *x) {
-    engine_stats n;
-    char head[65];
-    engine_stats_of(x->s->e, &n);
-    sodium_bin2hex(head, sizeof head, n.head, sizeof n.head);
-    json_t *j = json_pack(
-        "{ss sb sI sI sI sI sI sI si si si si si si si so so so so so sI ss so so}", "model",
-        x->s->o.name, "feedback", x->s->o.feedback, "version", (json_int_t)n.version, "turns",
-        (json_int_t)n.turns, "requests", (json_int_t)n.requests, "prompt_tokens",
-        (json_int_t)n.prompt_tokens, "tokens", (json_int_t)n.tokens, "learned",
-        (json_int_t)n.learned, "running", (int)n.running, "waiting", (int)n.waiting, "pages",
-        (int)n.pages, "pages_used", (int)n.pages_used, "slots", (int)n.slots, "step", (int)n.step,
-        "steps", (int)n.steps, "loss", real_or_null((double)n.loss), "norm",
-        real_or_null((double)n.norm), "reward", real_or_null((double)n.reward), "step_seconds",
-        real_or_null(n.step_seconds), "decode_rate", real_or_null(n.decode_rate), "journal_bytes",
-        (json_int_t)n.journal_bytes, "head", head, "curve", curve_json(x->s->e), "records",
-        records_json(x->s->e));
-    must(j);
-    return reply_json(x, 200, j);
+    sodium_bin2hex(chain, sizeof chain, now.chain, sizeof now.chain);
+    return reply_json(x, 200,
+                      json_pack("{ss sb ss so so so}", "model", x->s->o.name, "feedback",
+                                now.o.feedback, "head", chain, "figures", figures, "curve", curve,
+                                "records", records));
 }
 
 // ---- who may ask what
@@ -484,12 +439,12 @@ static const route routes[] = {
     {"POST", "/v1/feedback", feedback, 0},
 };
 
-static const char *header_of(exchange *x, const char *name) {
+static const char *header(exchange *x, const char *name) {
     return MHD_lookup_connection_value(x->c, MHD_HEADER_KIND, name);
 }
 
-// A server on a loopback address is reached by these names only: another one is a page of a stranger
-// whose name was made to point here.
+// A server on a loopback address is reached by these names only: any other is a stranger's, made to
+// point here.
 static int host_allowed(const serve *s, const char *host) {
     const char *const names[] = {"localhost", "127.0.0.1", "[::1]", s->o.host};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -499,115 +454,97 @@ static int host_allowed(const serve *s, const char *host) {
     return 0;
 }
 
-// A page of another origin may not send anything here.
-static int origin_allowed(const char *origin, const char *host) {
-    const char *name = strstr(origin, "://");
-    return name && host && !strcasecmp(name + 3, host);
-}
-
 // The comparison takes the same time for any token: it is of hashes, and of all their bytes.
 static int token_right(exchange *x) {
     uint8_t hash[crypto_hash_sha256_BYTES];
-    const char *given = header_of(x, "Authorization");
-    if (!given || strncasecmp(given, "Bearer ", 7)) given = "Bearer ";
+    const char *given = header(x, "Authorization");
+    if (!given || strncasecmp(given, "Bearer ", 7)) return 0;
     crypto_hash_sha256(hash, (const uint8_t *)given + 7, strlen(given + 7));
     return !sodium_memcmp(hash, x->s->token, sizeof hash);
 }
 
-// Finds the route; the code when it is refused, 0 when not.
+// Finds the route. The status code and x->why when it is refused, 0 when not.
 static int admit(exchange *x, const char *path, const char *method) {
-    const char *host = header_of(x, "Host"), *origin = header_of(x, "Origin");
-    static const char models_at[] = "/v1/models/";
-    int named = !strncmp(path, models_at, sizeof models_at - 1);
-    x->id = named ? path + sizeof models_at - 1 : "";
+    static const char under[] = "/v1/models/";
+    const char *host = header(x, "Host"), *origin = header(x, "Origin");
+    const char *from = origin ? strstr(origin, "://") : NULL;
+    int named = !strncmp(path, under, sizeof under - 1),
+        get = !strcmp(method, "GET") || !strcmp(method, "HEAD");
+    x->id = named ? path + sizeof under - 1 : "";
     for (size_t i = 0; i < sizeof routes / sizeof *routes; i++)
-        if (!strcmp(named ? "/v1/models" : path, routes[i].path)) x->to = &routes[i];
-    x->why = "not from here: the Host is not this server's";
+        if (!strcmp(path, routes[i].path) || (named && routes[i].answer == models))
+            x->to = &routes[i];
+    x->why = "the Host is not this server's";
     if (x->s->loopback && host && !host_allowed(x->s, host)) return 403;
-    x->why = "not from here: the Origin is another one";
-    if (origin && strcmp(method, "GET") && !origin_allowed(origin, host)) return 403;
+    x->why = "a page of another origin may send nothing here";
+    if (origin && !get && !(from && host && !strcasecmp(from + 3, host))) return 403;
     x->why = "expected the bearer token that the server was started with";
     if (x->s->o.token && !(x->to && x->to->open) && !token_right(x)) return 401;
     x->why = "there is nothing at this path";
     if (!x->to) return 404;
     x->why = "another method is expected here";
-    if (strcmp(method, x->to->method) &&
-        !(!strcmp(method, "HEAD") && !strcmp(x->to->method, "GET")))
-        return 405;
-    return 0;
+    return strcmp(method, x->to->method) && !(get && *x->to->method == 'G') ? 405 : 0;
 }
 
-static int too_large(exchange *x) {
-    const char *length = header_of(x, "Content-Length");
-    return length && strtoull(length, NULL, 10) > (uint64_t)x->s->o.body;
-}
-
-// Keeps a piece of the body, unless the request is refused. A body of unknown length that goes on
-// and on is cut off.
-static enum MHD_Result receive(exchange *x, const char *piece, size_t *n) {
+// A piece of the body. One of unknown length that goes on and on is cut off.
+static result receive(exchange *x, const char *piece, size_t *n) {
     size_t most = (size_t)x->s->o.body;
-    x->told += *n;
-    if (!x->refused && x->told > most) x->refused = 413, x->why = "the body is too large";
-    if (x->told > 2 * most) return MHD_NO;
-    if (!x->refused) {
-        if (x->size + *n > x->room) {
-            x->room = 2 * (x->size + *n);
-            must(x->body = realloc(x->body, x->room));
-        }
-        memcpy(x->body + x->size, piece, *n);
-        x->size += *n;
-    }
+    x->came += *n;
+    if (x->came > 2 * most) return MHD_NO;
+    if (x->came > most) x->refused = 413, x->why = "the body is too large";
+    if (!x->refused) must(fwrite(piece, 1, *n, x->in) == *n);
     *n = 0;
     return MHD_YES;
 }
 
 // Called when the headers are there, for each piece of the body, when it is whole, and when the
 // connection is resumed.
-static enum MHD_Result handle(void *ctx, struct MHD_Connection *c, const char *path,
-                              const char *method, const char *version, const char *piece, size_t *n,
-                              void **own) {
+static result handle(void *ctx, struct MHD_Connection *c, const char *path, const char *method,
+                     const char *version, const char *piece, size_t *n, void **own) {
     exchange *x = *own;
     (void)version;
     if (!x) {
         *own = x = must_alloc(1, sizeof *x);
         x->s = ctx, x->c = c;
+        must(x->in = open_memstream(&x->body, &x->size));
         x->refused = admit(x, path, method);
-        return too_large(x) ? reply_error(x, 413, "the body is too large", "") : MHD_YES;
+        const char *length = header(x, "Content-Length");
+        if (!length || strtoull(length, NULL, 10) <= (uint64_t)x->s->o.body) return MHD_YES;
+        return reply_error(x, 413, "the body is too large", "");
     }
     if (*n) return receive(x, piece, n);
+    if (!x->in) return whole_answer(x); // resumed
+    must(!fclose(x->in));
+    x->in = NULL;
     return x->refused ? reply_error(x, x->refused, x->why, "") : x->to->answer(x);
 }
 
-// The answers of the past are kept for feedback, without their text.
-static void remember(serve *s, openai_answer *a) {
-    openai_answer **at = &s->past[s->pasts++ % PAST];
-    if (*at) openai_free(*at), free(*at);
-    *at = a;
-    for (int i = 0; i < a->choices; i++) {
-        openai_choice *c = &a->choice[i];
-        free(c->text), c->text = NULL;
-        must(c->id = realloc(c->id, (size_t)(c->n ? c->n : 1) * sizeof *c->id));
-    }
+static void free_answer(openai_answer *a) {
+    if (a) openai_free(a);
+    free(a);
 }
 
-// The answer was sent, or its client has left.
+// The answer was sent, or its client has left. Whole ones are kept for feedback.
 static void completed(void *ctx, struct MHD_Connection *c, void **own,
                       enum MHD_RequestTerminationCode code) {
     exchange *x = *own;
     serve *s = ctx;
-    const char *why;
     (void)c, (void)code;
     if (!x) return;
-    if (x->sample) engine_release(s->e, x->sample);
-    for (int i = 0; x->a && i < x->a->choices; i++)
-        if (x->a->choice[i].from) engine_release(s->e, x->a->choice[i].from);
-    if (x->a || x->sample) count_active(s, -1);
-    int whole = x->a && x->a->choices > 0 && !failed(x->a, &why);
-    for (int i = 0; whole && i < x->a->choices; i++) whole = x->a->choice[i].end != END_NOT;
-    if (whole && s->o.feedback)
-        remember(s, x->a);
-    else if (x->a)
-        openai_free(x->a), free(x->a);
+    openai_answer *a = x->a;
+    int whole = a && a->prompt;
+    for (int i = 0; a && i < a->choices; i++) {
+        if (a->choice[i].from) live_release(s->l, a->choice[i].from);
+        whole = whole && (a->choice[i].end == END_STOP || a->choice[i].end == END_LENGTH);
+    }
+    if (a) count_active(s, -1);
+    if (whole) {
+        openai_answer **at = &s->past[s->pasts++ % PAST];
+        free_answer(*at);
+        *at = a;
+    } else
+        free_answer(a);
+    if (x->in) fclose(x->in);
     free(x->body), free(x->out), free(x);
     *own = NULL;
 }
@@ -644,29 +581,28 @@ static char *page_policy(void) {
 // A socket that listens at the address. -1: err says why there is none.
 static int listen_at(serve *s, int *port, char err[ERR]) {
     struct addrinfo *a, how = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
+    struct sockaddr_in6 bound; // its port stands where sockaddr_in has it
+    socklen_t size = sizeof bound;
     char service[16];
-    int one = 1, fd = -1, wrong;
+    int one = 1, fd = -1;
     snprintf(service, sizeof service, "%d", s->o.port);
-    if ((wrong = getaddrinfo(s->o.host, service, &how, &a)))
-        return fail(err, "--host %.200s: %s", s->o.host, gai_strerror(wrong));
+    int wrong = getaddrinfo(s->o.host, service, &how, &a);
+    if (wrong) return fail(err, "--host %.200s: %s", s->o.host, gai_strerror(wrong));
     const struct sockaddr_in *v4 = (const void *)a->ai_addr;
     const struct sockaddr_in6 *v6 = (const void *)a->ai_addr;
     s->loopback = a->ai_family == AF_INET ? ntohl(v4->sin_addr.s_addr) >> 24 == 127
                                           : IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr);
     if (!s->loopback && !s->o.token)
-        fail(err, "--host %.200s: expected a loopback address, or a token with any other",
-             s->o.host);
+        fail(err, "--host %.200s: not a loopback address: expected a token too", s->o.host);
     else if ((fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)) < 0 ||
              setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) ||
-             bind(fd, a->ai_addr, a->ai_addrlen) || listen(fd, 1024)) {
+             bind(fd, a->ai_addr, a->ai_addrlen) || listen(fd, 1024) ||
+             getsockname(fd, (struct sockaddr *)&bound, &size)) {
         fail(err, "--host %.200s --port %d: %s", s->o.host, s->o.port, strerror(errno));
         if (fd >= 0) close(fd);
         fd = -1;
     }
     freeaddrinfo(a);
-    struct sockaddr_in6 bound; // its port stands where sockaddr_in has it
-    socklen_t size = sizeof bound;
-    if (fd >= 0) must(!getsockname(fd, (struct sockaddr *)&bound, &size));
     if (fd >= 0) *port = ntohs(bound.sin6_port);
     return fd;
 }
@@ -676,41 +612,40 @@ static int enough_files(long connections, char err[ERR]) {
     struct rlimit r;
     rlim_t need = (rlim_t)connections + 64;
     must(!getrlimit(RLIMIT_NOFILE, &r));
-    if (r.rlim_cur < need && r.rlim_max >= need) {
-        r.rlim_cur = need;
-        must(!setrlimit(RLIMIT_NOFILE, &r));
-    }
     if (r.rlim_cur >= need) return 0;
+    r.rlim_cur = need;
+    if (r.rlim_max >= need && !setrlimit(RLIMIT_NOFILE, &r)) return 0;
     return fail(err, "%ld connections need %llu open files: the limit is %llu", connections,
                 (unsigned long long)need, (unsigned long long)r.rlim_max);
 }
 
 static void serve_free(serve *s) {
-    for (int i = 0; i < PAST; i++)
-        if (s->past[i]) openai_free(s->past[i]), free(s->past[i]);
+    for (int i = 0; i < PAST; i++) free_answer(s->past[i]);
     pthread_mutex_destroy(&s->lock);
     pthread_cond_destroy(&s->quiet);
     free(s->policy), free(s);
 }
 
-serve *serve_open(const serve_options *o, engine *e, const tokenizer *t, const model_config *c,
+serve *serve_open(const serve_options *o, live *l, const tokenizer *t, const model_config *c,
                   int *port, char err[ERR]) {
-    static const char *const ends[] = {[CHAT_ML] = "<|im_end|>",
+    static const char *const ends[] = {[CHAT_NONE] = "",
+                                       [CHAT_ML] = "<|im_end|>",
                                        [CHAT_LLAMA3] = "<|eot_id|>",
                                        [CHAT_GEMMA] = "<end_of_turn>",
                                        [CHAT_LLAMA2] = "</s>"};
     serve *s = must_alloc(1, sizeof *s);
-    int family = token_family(t), count = token_count(t);
-    must(sodium_init() >= 0);
-    s->o = *o, s->e = e;
+    live_state now;
+    live_look(l, &now);
+    must(sodium_init() >= 0 && !pthread_mutex_init(&s->lock, NULL) &&
+         !pthread_cond_init(&s->quiet, NULL));
+    s->o = *o, s->l = l;
     if (!s->o.connections) s->o.connections = 1100;
     if (!s->o.body) s->o.body = 1 << 20;
-    s->m = (openai_model){t, o->name, count < c->vocab ? count : c->vocab, o->context,
-                          family == CHAT_NONE ? -1 : token_id(t, ends[family])};
+    s->m =
+        (openai_model){t, o->name, now.o.known, now.o.context, token_id(t, ends[token_family(t)])};
     if (s->m.end < 0 && c->eos_count) s->m.end = c->eos[0];
     if (o->token) crypto_hash_sha256(s->token, (const uint8_t *)o->token, strlen(o->token));
     s->policy = page_policy();
-    must(!pthread_mutex_init(&s->lock, NULL) && !pthread_cond_init(&s->quiet, NULL));
     int fd = enough_files(s->o.connections, err) ? -1 : listen_at(s, port, err);
     if (fd >= 0)
         s->http = MHD_start_daemon(
@@ -718,24 +653,24 @@ serve *serve_open(const serve_options *o, engine *e, const tokenizer *t, const m
             MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_NOTIFY_COMPLETED, completed, s,
             MHD_OPTION_CONNECTION_LIMIT, (unsigned)s->o.connections, MHD_OPTION_CONNECTION_TIMEOUT,
             (unsigned)IDLE, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEADERS, MHD_OPTION_END);
-    if (s->http) return s;
+    if (s->http) return live_listen(l, wake, s), s;
     if (fd >= 0) fail(err, "the HTTP server does not start: %s", strerror(errno)), close(fd);
     serve_free(s);
     return NULL;
 }
 
+// After live_run() every stream has its end, so nobody waits after this wake.
 void serve_close(serve *s) {
     struct timespec until;
     int fd = MHD_quiesce_daemon(s->http), late = 0;
     if (fd >= 0) close(fd);
-    serve_wake(s);
+    wake(s);
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += PATIENCE;
     pthread_mutex_lock(&s->lock);
     while (s->active && !late) late = pthread_cond_timedwait(&s->quiet, &s->lock, &until);
-    s->closing = 1;
     pthread_mutex_unlock(&s->lock);
-    serve_wake(s);
+    live_listen(s->l, NULL, NULL);
     MHD_stop_daemon(s->http);
     serve_free(s);
 }
