@@ -411,7 +411,7 @@ static int update_turn(engine *e, char err[ERR]) {
 }
 
 static int snapshot_turn(engine *e, char err[ERR]) {
-    uint8_t out[48 + 24] = {0};
+    uint8_t out[J_SNAPSHOT_HEAD + 24] = {0};
     const journal_record *r = NULL;
     if (e->told_learn && !(r = e->owner.told(e->owner.ctx, J_SNAPSHOT, err))) return -1;
     memcpy(out, &e->now.turn, 8), memcpy(out + 8, &e->now.version, 8);
@@ -419,9 +419,11 @@ static int snapshot_turn(engine *e, char err[ERR]) {
         memcpy(out + 16, r->data + 16, 32);
     else
         engine_digest(e, 1, out + 16);
-    int n = snprintf((char *)out + 48, 24, "v%08llu", (unsigned long long)e->now.version);
+    int n =
+        snprintf((char *)out + J_SNAPSHOT_HEAD, 24, "v%08llu", (unsigned long long)e->now.version);
     e->due = 0;
-    return e->owner.made(e->owner.ctx, J_SNAPSHOT, out, 48 + (uint32_t)n, err) ? -1 : 1;
+    return e->owner.made(e->owner.ctx, J_SNAPSHOT, out, J_SNAPSHOT_HEAD + (uint32_t)n, err) ? -1
+                                                                                            : 1;
 }
 
 static int learn_turn(engine *e, char err[ERR]) {

@@ -304,12 +304,12 @@ static void start_thread(journal *j) {
     must(!pthread_sigmask(SIG_SETMASK, &old, NULL));
 }
 
-static journal *begin(const char *path, int flags, journal_reader read, void (*wake)(void *),
-                      void *ctx, char err[ERR]) {
+static journal *begin(const char *path, int flags, journal_reader read, void *reader,
+                      void (*wake)(void *), void *ctx, char err[ERR]) {
     journal *j = must_alloc(1, sizeof *j);
     int there = !scan_open(&j->s, path, O_RDWR | flags, err);
     int ours = there && !lock_file(&j->s, err);
-    if (ours && scan_all(&j->s, read, ctx, err) == END && !settle(&j->s, path, err)) {
+    if (ours && scan_all(&j->s, read, reader, err) == END && !settle(&j->s, path, err)) {
         j->durable = j->s.size = j->s.at;
         j->wake = wake, j->ctx = ctx;
         start_thread(j);
@@ -322,12 +322,12 @@ static journal *begin(const char *path, int flags, journal_reader read, void (*w
 }
 
 journal *journal_create(const char *path, void (*wake)(void *), void *ctx, char err[ERR]) {
-    return begin(path, O_CREAT | O_EXCL, NULL, wake, ctx, err);
+    return begin(path, O_CREAT | O_EXCL, NULL, NULL, wake, ctx, err);
 }
 
-journal *journal_open(const char *path, journal_reader read, void (*wake)(void *), void *ctx,
-                      char err[ERR]) {
-    return begin(path, 0, read, wake, ctx, err);
+journal *journal_open(const char *path, journal_reader read, void *reader, void (*wake)(void *),
+                      void *ctx, char err[ERR]) {
+    return begin(path, 0, read, reader, wake, ctx, err);
 }
 
 int journal_close(journal *j, char err[ERR]) {

@@ -135,7 +135,8 @@ static int write_snapshot(live *l, const uint8_t *data, uint32_t size, char err[
     journal_head(l->j, head);
     sodium_bin2hex(chain, sizeof chain, head, sizeof head);
     const char *const meta[][2] = {{"format", "assay-state 1"}, {"chain", chain}};
-    snprintf(path, sizeof path, "%s.%.*s", l->o.path, (int)size - 48, data + 48);
+    snprintf(path, sizeof path, "%s.%.*s", l->o.path, (int)size - J_SNAPSHOT_HEAD,
+             data + J_SNAPSHOT_HEAD);
     convert_plan p = engine_plan(l->e);
     int bad = convert_file(path, p.t, p.n, meta, 2, err);
     convert_plan_free(&p);
@@ -350,6 +351,7 @@ int live_run(live *l, const model *m, char err[ERR]) {
         did = bad ? 0 : engine_turn(l->e, err);
         bad |= did < 0;
         show(l);
+        if (!bad && !did && l->o.until_learned) l->stop = 1;
         if (!bad && !did && !l->stop) sem_wait(&l->work); // a signal may end it early
     }
     bad = bad || last_record(l, m, err);

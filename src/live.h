@@ -44,8 +44,9 @@ typedef struct {
 enum { CURVE = 4096, RECORDS = 64 }; // the last steps and records that are remembered
 
 typedef struct {
-    long queue;       // sequences that wait at most
-    const char *path; // of the journal; snapshots are PATH.vNNNNNNNN
+    long queue;        // sequences that wait at most
+    const char *path;  // of the journal; snapshots are PATH.vNNNNNNNN
+    int until_learned; // live_run() ends when all is learned and nothing is open
 } live_options;
 
 // An engine that has been woken, or is about to be, and its journal, which has so many records.

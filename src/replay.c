@@ -15,7 +15,7 @@ static void hash_ids(const train_text *t, char hex[65]) {
     sodium_bin2hex(hex, 65, hash, sizeof hash);
 }
 
-// Model, text and what was not given; then the engine.
+// Model, text, and options that were not given.
 static int open_all(replay_open *r, const backend *by, char err[ERR]) {
     engine_options *o = &r->run.engine;
     train_options *t = &o->train;
@@ -26,6 +26,9 @@ static int open_all(replay_open *r, const backend *by, char err[ERR]) {
     if (model_open(&r->m, r->run.dir, err)) return -1;
     r->m.c.kv_bf16 = r->run.kv_bf16;
     o->known = count < r->m.c.vocab ? count : r->m.c.vocab;
+    if (o->context > r->m.c.context) o->context = r->m.c.context;
+    int64_t keys = o->context < KEYS ? o->context : KEYS;
+    if (!o->pages) o->pages = o->slots * ((o->context + keys - 1) / keys);
     t->dir = r->run.dir, t->by = by;
     int bad = r->run.text && train_read(&r->text, r->run.dir, r->run.text, r->m.c.vocab, err);
     if (!bad && (r->run.text || o->feedback)) bad = train_settle(t, &r->m, err);
@@ -33,9 +36,6 @@ static int open_all(replay_open *r, const backend *by, char err[ERR]) {
     if (!bad && r->run.text && r->text.n <= t->ctx)
         bad = fail(err, "%.300s: %ld tokens: expected more than --ctx %ld", r->run.text,
                    (long)r->text.n, t->ctx);
-    if (!bad && o->context > r->m.c.context)
-        bad = fail(err, "--context %ld: the model's context is %ld", o->context,
-                   (long)r->m.c.context);
     if (!bad) return 0;
     free(r->text.id);
     model_close(&r->m);
@@ -90,7 +90,7 @@ void replay_close(replay_open *r) {
 static int read_first(replay_open *r, const journal_record *rec, char sha[2][65], char err[ERR]) {
     engine_options *o = &r->run.engine;
     train_options *t = &o->train;
-    const char *format = "", *dir = "", *hash = "", *cache = "", *text = NULL, *ids = "";
+    const char *format = "", *dir = "", *hash = "", *cache = "", *ids = "";
     json_int_t n[9] = {0}, l[6] = {0}, seed = 0;
     json_t *learn = NULL;
     r->what = json_loadb((const char *)rec->data, rec->size, 0, NULL);
@@ -101,12 +101,12 @@ static int read_first(replay_open *r, const journal_record *rec, char sha[2][65]
                   "context", &n[2], "pages", &n[3], "slice", &n[4], "share", &n[5], "floor", &n[6],
                   "snapshot", &n[7], "feedback", &o->feedback, "cache", &cache, "learn", &learn);
     if (!bad && json_is_object(learn))
-        bad = json_unpack(learn, "{s:s?, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:F, s:F, s:F}",
-                          "text", &text, "sha256", &ids, "what", &t->what, "steps", &l[0], "warmup",
-                          &l[1], "batch", &l[2], "micro", &l[3], "ctx", &l[4], "seed", &seed, "lr",
+        bad = json_unpack(learn, "{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:F, s:F, s:F}",
+                          "sha256", &ids, "what", &t->what, "steps", &l[0], "warmup", &l[1],
+                          "batch", &l[2], "micro", &l[3], "ctx", &l[4], "seed", &seed, "lr",
                           &t->rate, "clip", &t->clip, "decay", &t->decay);
     if (bad || strcmp(format, "assay-journal 1") || strlen(hash) != 64)
-        return fail(err, "record 1: expected the options of an assay-journal 1");
+        return fail(err, "expected the options of an assay-journal 1");
     for (int i = 0; i < 8; i++) bad |= n[i] < 0 || n[i] > 1 << 28;
     bad |= n[1] < 1 || n[1] > SLOTS || n[2] < 2 || n[2] > 1 << 20 || n[3] < 1 || n[4] < 1 ||
            n[5] > 99 || n[7] < 1;
@@ -114,13 +114,13 @@ static int read_first(replay_open *r, const journal_record *rec, char sha[2][65]
         bad |= l[0] < 1 || l[0] > 1 << 24 || l[1] < 0 || l[1] > l[0] || l[2] < 1 || l[2] > 4096 ||
                l[3] < 1 || l[3] > l[2] || l[4] < 1 || l[4] > 1 << 20 || !train_learn(t->what) ||
                !(t->rate > 0 && t->rate <= 1) || !(t->clip >= 0) || !(t->decay >= 0);
-    if (bad) return fail(err, "record 1: an option is out of range");
+    if (bad) return fail(err, "an option is out of range");
     o->known = n[0], o->slots = n[1], o->context = n[2], o->pages = n[3], o->slice = n[4];
     o->share = n[5], o->floor = n[6], o->snapshot = n[7];
     t->steps = l[0], t->warmup = l[1], t->batch = l[2], t->micro = l[3], t->ctx = l[4];
     t->seed = (uint32_t)seed;
     r->run.kv_bf16 = !strcmp(cache, "bf16");
-    r->run.dir = dir, r->run.text = text;
+    r->run.dir = dir, r->run.text = json_string_value(json_object_get(learn, "text"));
     snprintf(sha[0], 65, "%s", hash);
     snprintf(sha[1], 65, "%s", ids);
     return 0;
@@ -239,10 +239,10 @@ static int load_snapshot(run *r, const journal_record *rec, char err[ERR]) {
 static int json_turn(const journal_record *rec, uint64_t *turn, char sha[65], char err[ERR]) {
     json_t *all = json_loadb((const char *)rec->data, rec->size, 0, NULL);
     json_int_t n = -1;
-    const char *model = "";
-    int bad = json_unpack(all, "{s:I, s?s}", "turn", &n, "model", &model) || n < 0;
+    const char *hex = "";
+    int bad = json_unpack(all, "{s:I, s?s}", "turn", &n, "model", &hex) || n < 0;
     *turn = (uint64_t)n;
-    snprintf(sha, 65, "%s", model);
+    snprintf(sha, 65, "%s", hex);
     json_decref(all);
     return bad ? fail(err, "expected a turn") : 0;
 }
@@ -272,8 +272,8 @@ static int replay_output(run *r, const journal_record *rec, char err[ERR]) {
         return fail(err, "turn %llu: the journal has %s here, and nothing was made",
                     (unsigned long long)turn, journal_kind_name[rec->kind]);
     if (rec->kind == J_UPDATE) r->result->updates++;
-    if (rec->kind != J_SNAPSHOT || !r->from || strlen(r->from) != rec->size - 48 ||
-        memcmp(r->from, rec->data + 48, rec->size - 48))
+    if (rec->kind != J_SNAPSHOT || !r->from || strlen(r->from) != rec->size - J_SNAPSHOT_HEAD ||
+        memcmp(r->from, rec->data + J_SNAPSHOT_HEAD, rec->size - J_SNAPSHOT_HEAD))
         return 0;
     if (load_snapshot(r, rec, err)) return -1;
     r->from = NULL;
@@ -332,10 +332,12 @@ static int note_snapshot(void *ctx, const journal_record *rec, char err[ERR]) {
     newest *n = ctx;
     char path[4096];
     (void)err;
-    if (rec->kind != J_SNAPSHOT || rec->size - 48 >= sizeof n->name) return 0;
-    snprintf(path, sizeof path, "%s.%.*s", n->path, (int)rec->size - 48, rec->data + 48);
+    if (rec->kind != J_SNAPSHOT || rec->size - J_SNAPSHOT_HEAD >= sizeof n->name) return 0;
+    snprintf(path, sizeof path, "%s.%.*s", n->path, (int)rec->size - J_SNAPSHOT_HEAD,
+             rec->data + J_SNAPSHOT_HEAD);
     if (access(path, R_OK)) return 0;
-    snprintf(n->name, sizeof n->name, "%.*s", (int)rec->size - 48, rec->data + 48);
+    snprintf(n->name, sizeof n->name, "%.*s", (int)rec->size - J_SNAPSHOT_HEAD,
+             rec->data + J_SNAPSHOT_HEAD);
     return 0;
 }
 
@@ -343,7 +345,7 @@ journal *replay_resume(replay_open *open, const replay_options *o, live *l, char
     newest n = {.path = o->path};
     replay_result result = {0};
     run r = {.o = o, .result = &result, .open = open};
-    char text[128];
+    char text[128], why[ERR];
     uint64_t torn;
     *open = (replay_open){0};
     r.owner = (engine_owner){&r, compare, tell, NULL};
@@ -352,7 +354,7 @@ journal *replay_resume(replay_open *open, const replay_options *o, live *l, char
     journal *j = journal_open(o->path, take_record, &r, live_wake, l, err);
     if (j && !open->e) fail(err, "%.300s: no record: expected a journal that has begun", o->path);
     if (!j || !open->e) {
-        if (j) journal_close(j, text);
+        if (j) journal_close(j, why);
         replay_close(open);
         return NULL;
     }
@@ -365,7 +367,7 @@ journal *replay_resume(replay_open *open, const replay_options *o, live *l, char
     live_note(l, J_RESUME, text, (uint32_t)size);
     journal_record rec = {.kind = J_RESUME, .size = (uint32_t)size, .data = (uint8_t *)text};
     if (!engine_input(open->e, &rec, err) && !engine_wake(open->e, 1, err)) return j;
-    journal_close(j, text);
+    journal_close(j, why);
     replay_close(open);
     return NULL;
 }

@@ -3,6 +3,7 @@
 #include "bench.h"
 #include "num.h"
 #include "rng.h"
+#include "token.h"
 #include <jansson.h>
 #include <sodium.h>
 #include <unistd.h>
@@ -18,6 +19,22 @@ int train_learn(const char *what) {
     for (int i = 0; i < 5; i++)
         if (!strcmp(what, name[i])) return learn[i];
     return 0;
+}
+
+int train_read(train_text *t, const char *dir, const char *file, int64_t vocab, char err[ERR]) {
+    size_t n;
+    tokenizer *tk = token_open(dir, err);
+    char *text = tk ? convert_read(file, &n, err) : NULL, why[ERR];
+    t->n = text ? token_encode(tk, text, n, 1, &t->id, why) : -1;
+    int bad = t->n < 0;
+    if (text && bad) fail(err, "%.300s: %.180s", file, why);
+    for (int64_t i = 0; i < t->n; i++)
+        if (t->id[i] >= vocab)
+            bad =
+                fail(err, "%.300s: token %d: the model has %lld", file, t->id[i], (long long)vocab);
+    free(text);
+    if (tk) token_close(tk);
+    return bad;
 }
 
 // n values near a normal distribution: 23 bits of each word of a block, added.

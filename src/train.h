@@ -41,6 +41,8 @@ typedef struct {
 } train_result;
 
 int train_learn(const char *what); // LEARN_ bits; 0: no such thing
+// The ids of a text file by the tokenizer of dir, each below vocab.
+int train_read(train_text *t, const char *dir, const char *file, int64_t vocab, char err[ERR]);
 // A dense model by the config.json of a folder, with random weights.
 int train_init(model *m, const char *dir, uint32_t seed, char err[ERR]);
 // Chooses what was not given and checks the options against the model.
