@@ -62,7 +62,8 @@ typedef struct {
     int skip; // of what decode() does, for measuring
     resident *have;
     int haves;
-    ref_run *run[RUNS]; // attached, or NULL
+    ref_run *run[RUNS];  // attached, or NULL
+    int32_t *page[RUNS]; // [seqs, chunks] its pages as the device has them
     grad *g;
     optim *o;
     mega_part *part; // [g->parts] as the device has them
@@ -257,12 +258,14 @@ static int attach(gpu *g, int which, ref_run *r, int64_t logits_rows, char err[E
     mega_run *d = &g->m.run[which];
     const model_config *c = &r->m->c;
     int64_t room = (r->room + 15) / 16 * 16, hd = c->head_dim, wide = widest(r);
-    int64_t chunks = (r->context + KEYS - 1) / KEYS, angles = r->context * hd / 2 * 4;
+    int64_t angles = r->context * hd / 2 * 4, table = r->seqs * r->chunks * 4;
+    int64_t kept = r->pages * r->cached * c->kv_heads * r->keys * hd * (c->kv_bf16 ? 2 : 4);
     *d = mega_run{};
     d->hidden = (int32_t)c->hidden, d->inter = (int32_t)c->inter, d->layers = (int32_t)c->layers;
     d->heads = (int32_t)c->heads, d->kv_heads = (int32_t)c->kv_heads, d->head_dim = (int32_t)hd;
     d->vocab = (int32_t)c->vocab, d->eps = c->eps, d->room = (int32_t)room;
-    d->seqs = (int32_t)r->seqs, d->context = (int32_t)r->context, d->cached = (int32_t)r->cached;
+    d->context = (int32_t)r->context, d->keys = (int32_t)r->keys, d->chunks = (int32_t)r->chunks;
+    d->cached = (int32_t)r->cached, d->kv_bf16 = c->kv_bf16;
     d->logits_rows = (int32_t)logits_rows;
     takes(g, room * c->hidden * 4, 2, &d->x, &d->n);
     takes(g, room * c->heads * hd * 4, 3, &d->raw_q, &d->q, &d->o);
@@ -272,18 +275,20 @@ static int attach(gpu *g, int which, ref_run *r, int64_t logits_rows, char err[E
     takes(g, logits_rows * c->vocab * 4, 1, &d->logits);
     if (which == RUN_SERVE)
         takes(g, logits_rows * c->vocab * 4, 1, &d->weight); // others never sample
-    takes(g, r->cached * r->seqs * c->kv_heads * r->context * hd * 4, 2, &d->kcache, &d->vcache);
+    takes(g, kept, 2, &d->kcache, &d->vcache);
     takes(g, room * wide, 1, &d->acts);
     takes(g, room * wide / 32 * 4, 1, &d->mult);
     takes(g, room * 4, 1, &d->e);
-    takes(g, room * c->heads * chunks * (hd + 2) * 4, 1, &d->part);
+    takes(g, room * c->heads * r->chunks * (hd + 2) * 4, 1, &d->part);
     takes(g, g->blocks * room * 4, 2, &d->best, &d->best_id);
     d->token = (int32_t *)take(g, 3 * room * 4);
     d->pos = d->token + room, d->seq = d->pos + room;
     d->arrived = (uint32_t *)keep(g, NULL, room * c->heads * 4);
     d->cos = (float *)keep(g, r->cos, angles), d->sin = (float *)keep(g, r->sin, angles);
+    d->page = (int32_t *)keep(g, r->page, table);
     if (send_tape(g, d, r, err) || settle(g, err)) return -1;
     g->run[which] = r;
+    g->page[which] = (int32_t *)memcpy(must_alloc((size_t)table, 1), r->page, (size_t)table);
     r->phase = run_phase, r->device = g;
     return 0;
 }
@@ -295,7 +300,7 @@ static int gpu_attach(void *device, ref_run *r, int64_t logits_rows, char err[ER
 static void gpu_detach(void *device) {
     gpu *g = (gpu *)device;
     for (int i = 0; i < RUNS; i++)
-        if (g->run[i]) g->run[i]->phase = NULL, g->run[i] = NULL;
+        if (g->run[i]) g->run[i]->phase = NULL, g->run[i] = NULL, free(g->page[i]);
     if (g->g) g->g->pass = NULL, g->g->zero = NULL, g->g->step = NULL;
     free(g->part);
     g->g = NULL, g->o = NULL, g->part = NULL;
@@ -357,6 +362,12 @@ static int alone(const ref_run *r) {
 }
 
 static void put_rows(gpu *g, const mega_run *d, const ref_run *r) {
+    int32_t *page = g->page[d - g->m.run];
+    int64_t table = r->seqs * r->chunks * 4;
+    if (memcmp(page, r->page, (size_t)table)) {
+        memcpy(page, r->page, (size_t)table);
+        put(g, d->page, page, table);
+    }
     put(g, d->token, r->token, r->rows * 4);
     put(g, d->pos, r->pos, r->rows * 4);
     put(g, d->seq, r->seq, r->rows * 4);

@@ -64,7 +64,8 @@ typedef struct {
     int32_t phases;
     mega_phase *phase;             // the tape
     int32_t room;                  // rows that the buffers hold, a multiple of 16
-    int32_t seqs, context, cached; // of the cache, as in ref_run
+    int32_t context, keys, chunks; // of a sequence, a page, a sequence, as in ref_run
+    int32_t cached, kv_bf16;       // of the cache, as in ref_run and model_config
     int32_t logits_rows;           // rows that logits holds
     int32_t *token, *pos, *seq;    // [room]
     float *x, *n;                  // [room, hidden]; n: normed, for dense matrices only
@@ -73,7 +74,8 @@ typedef struct {
     float *g, *u, *h;              // [room, inter]; h = silu(g) u
     float *peak, *mass;            // [room, heads] of the softmax
     float *logits;                 // [logits_rows, vocab]
-    float *kcache, *vcache;        // [cached, seqs, kv_heads, context, head_dim]
+    int32_t *page;                 // [seqs, chunks]
+    uint8_t *kcache, *vcache;      // [pages, cached, kv_heads, keys, head_dim] float or bf16
     float *cos, *sin;              // [context, head_dim/2]
     int8_t *acts;                  // many tokens: [blocks][room][16] quantised input of a phase
     int32_t *mult;                 // [groups][room]: m_g << (e_g - E + 16)

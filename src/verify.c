@@ -227,6 +227,10 @@ static int device_linear(vector *v, const tq_matrix *m, float *x, int64_t T, flo
                  .room = T,
                  .seqs = T,
                  .context = 1,
+                 .keys = 1,
+                 .chunks = 1,
+                 .pages = 1,
+                 .page = zero,
                  .cached = 1,
                  .x = y,
                  .o = x,
@@ -307,6 +311,7 @@ static model_config get_config(const vector *v) {
     c.eps = real(v, "eps");
     c.theta = atof(item(v->in, "theta"));
     c.qk_norm = !strncmp(item(v->in, "family"), "qwen3", 5);
+    c.kv_bf16 = !strncmp(item(v->in, "cache"), "bf16", 4);
     sscanf(item(v->in, "rope"), "llama3,%lf,%lf,%lf,%lf", &c.rope_factor, &c.rope_low, &c.rope_high,
            &c.rope_original);
     return c;
