@@ -215,12 +215,21 @@ static int lock_file(const scan *s, char err[ERR]) {
     return fail(err, "%s: %s", s->path, other ? "another process has it open" : strerror(errno));
 }
 
+static int write_all(int fd, const uint8_t *p, size_t n, uint64_t at) {
+    while (n) {
+        ssize_t got = pwrite(fd, p, n, (off_t)at);
+        if (got < 0 && errno != EINTR) return -1;
+        if (got > 0) p += got, n -= (size_t)got, at += (uint64_t)got;
+    }
+    return fdatasync(fd);
+}
+
 // The file ends at s->at (a new one: behind the magic), and all of it is on the disk: a record that
 // a killed process wrote may be in memory only.
 static int settle(scan *s, const char *path, char err[ERR]) {
     char copy[4096];
     int fd = fileno(s->f), bad = ftruncate(fd, (off_t)s->at), folder = -1;
-    if (!bad && !s->at) bad = pwrite(fd, magic, s->at = MAGIC, 0) != MAGIC;
+    if (!bad && !s->at) bad = write_all(fd, (const uint8_t *)magic, s->at = MAGIC, 0);
     snprintf(copy, sizeof copy, "%s", path);
     bad = bad || fsync(fd) || (folder = open(dirname(copy), O_RDONLY | O_CLOEXEC)) < 0 ||
           fsync(folder);
@@ -254,15 +263,6 @@ struct journal {
     void *ctx;
     pthread_t thread;
 };
-
-static int write_all(int fd, const uint8_t *p, size_t n, uint64_t at) {
-    while (n) {
-        ssize_t got = pwrite(fd, p, n, (off_t)at);
-        if (got < 0 && errno != EINTR) return -1;
-        if (got > 0) p += got, n -= (size_t)got, at += (uint64_t)got;
-    }
-    return fdatasync(fd);
-}
 
 // The journal's thread: takes all that has gathered, writes it at the end of the file and syncs.
 static void *commit_all(void *arg) {
