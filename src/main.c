@@ -31,7 +31,8 @@ typedef struct {
     live_options live;
     engine_options engine;
     train_options train;
-    backend by; // what --backend names, opened
+    backend by;   // what --backend names, opened
+    ranks *ranks; // of train
 } options;
 
 typedef struct {
@@ -283,7 +284,7 @@ static int run_train(const options *o, char err[ERR]) {
     train_options t = o->train;
     train_text text[2] = {0};
     train_result r;
-    t.dir = o->args[0], t.seed = (uint32_t)o->seed, t.by = &o->by;
+    t.dir = o->args[0], t.seed = (uint32_t)o->seed, t.by = &o->by, t.ranks = o->ranks;
     if (!o->text || !t.out) return fail(err, "train: expected --text FILE and --out DIR"), 2;
     if (t.what && !train_learn(t.what))
         return fail(err, "--what %s: expected r1, r2, r1r2, r1r2+norms or all", t.what), 2;
@@ -292,10 +293,10 @@ static int run_train(const options *o, char err[ERR]) {
     int bad = train_settle(&t, &m, err) || train_read(text, t.dir, o->text, m.c.vocab, err) ||
               (o->held && train_read(text + 1, t.dir, o->held, m.c.vocab, err)) ||
               train_run(&m, &t, text, show_step, &r, err);
-    if (!bad)
+    if (!bad && ranks_first(o->ranks))
         printf("%s loss %.6f before, %.6f after; weights SHA-256 %s\n",
                o->held ? "held-out" : "batch", (double)r.first, (double)r.last, r.digest);
-    else if (isatty(2))
+    else if (bad && isatty(2))
         fputc('\n', stderr);
     free(text[0].id);
     free(text[1].id);
@@ -858,7 +859,9 @@ static int parse(const command *c, int argc, char **argv, options *o) {
 }
 
 int main(int argc, char **argv) {
-    options o = {.backend = "simd",
+    ranks all = {0};
+    options o = {.ranks = &all,
+                 .backend = "simd",
                  .shape = "1.7b",
                  .vectors = "vectors",
                  .n = 256,
@@ -893,12 +896,17 @@ int main(int argc, char **argv) {
         if (!strcmp(argv[i], "--help")) return usage(c, NULL, "");
     int bad = parse(c, argc - 2, argv + 2, &o);
     if (bad) return bad;
+    if (!o.jobs) o.jobs = ranks_threads();
     if (o.jobs) omp_set_num_threads((int)o.jobs);
-    bad = choose(&o.by, o.backend, err);
+    bad = c->run == run_train ? ranks_open(&all, err) : 0;
+    bad = bad || choose(&o.by, o.backend, err);
     if (!bad) bad = c->run(&o, err);
+    if (ranks_agree(&all, bad, err) && !bad) bad = -1;
     if (o.by.device) o.by.close(o.by.device);
     for (char *p = err; *p; p++)
         if ((unsigned char)*p < 32 || *p == 127) *p = '?'; // names come from files of strangers
-    if (bad) fprintf(stderr, "assay: %s\n", err);
-    return bad ? (bad == 2 ? 2 : 1) : finish();
+    if (bad && ranks_first(&all)) fprintf(stderr, "assay: %s\n", err);
+    bad = bad ? (bad == 2 ? 2 : 1) : finish();
+    ranks_close(&all); // the line is out: at the first end in failure mpirun stops the others
+    return bad;
 }
