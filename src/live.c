@@ -397,7 +397,6 @@ static uint8_t *put(uint8_t *p, const void *value, size_t size) {
 
 live_stream *live_submit(live *l, const live_request *q, char err[ERR]) {
     const engine_options *o = &l->eo;
-    int32_t k = q->how.top_k, most = (int32_t)q->most, n = (int32_t)q->n, top = q->top;
     struct timespec t;
     *err = 0;
     if (q->n < 1 || q->most < 1 || q->n + q->most > o->context ||
@@ -411,16 +410,12 @@ live_stream *live_submit(live *l, const live_request *q, char err[ERR]) {
         return NULL;
     }
     live_stream *s = must_alloc(1, sizeof *s);
-    s->kind = J_REQUEST, s->top = top;
-    s->size = J_REQUEST_HEAD + 4 * (uint32_t)n;
-    uint8_t *p = s->input = must_alloc(s->size, 1);
+    s->kind = J_REQUEST, s->top = q->top;
+    s->size = J_REQUEST_HEAD + 4 * (uint32_t)q->n;
+    s->input = must_alloc(s->size, 1);
     clock_gettime(CLOCK_REALTIME, &t);
     uint64_t ms = (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-    p = put(p + 16, &ms, 8); // turn and id: when it is taken
-    p = put(put(put(p, &q->how.temperature, 4), &k, 4), &q->how.top_p, 4);
-    p = put(put(put(p, &q->how.seed, 4), &q->how.stream, 4), &top, 4);
-    p = put(put(p, &most, 4), &n, 4);
-    put(p, q->prompt, (size_t)n * 4);
+    engine_request(s->input, 0, ms, &q->how, q->top, q->most, q->prompt, q->n);
     return submit(l, s);
 }
 

@@ -24,7 +24,7 @@ typedef struct {
     const char *held, *key;
     long n, top_k, seed, jobs, context, init, distil;
     double temperature, top_p;
-    int decode, chat, learn, lines, cut, keygen;
+    int decode, chat, learn, serve, lines, cut, keygen;
     const char *dir, *from, *kv, *host,
         *token; // of serve, resume and replay; token: a file with it
     long port, grace;
@@ -633,6 +633,7 @@ static int run_replay(const options *o, char err[ERR]) {
 static int run_bench(const options *o, char err[ERR]) {
     if (!model_shape(o->shape))
         return fail(err, "--shape %s: expected tiny, 0.6b, 1.7b, 8b or 14b", o->shape), 2;
+    if (o->serve) return bench_serve(o->shape, &o->by, o->engine.share, err);
     if (o->by.device) return bench_device(&o->by, o->shape, err);
     return o->learn ? bench_learn(o->shape, err) : bench_decode(o->shape, err);
 }
@@ -718,9 +719,14 @@ static const command commands[] = {
     {"verify", "[--backend ref|simd|gpu] [--vectors DIR] [--jobs N]",
      "the golden vectors of the arithmetic and of whole models", 0, " --backend --vectors --jobs ",
      run_verify, 1},
-    {"bench", "[--shape tiny|0.6b|1.7b|8b|14b] [--learn] [--backend gpu] [--jobs N]",
-     "random weights: decode speed against the memory's bandwidth; --learn: steps against forward",
-     0, " --shape --learn --backend --jobs ", run_bench, 1},
+    {"bench",
+     "[--shape tiny|0.6b|1.7b|8b|14b] [--learn] [--serve [--share PERCENT]] [--backend gpu] "
+     "[--jobs "
+     "N]",
+     "random weights: decode speed against the memory's bandwidth; --learn: steps against "
+     "forward;\n"
+     "  --serve: serving and learning alone and together",
+     0, " --shape --learn --serve --share --backend --jobs ", run_bench, 1},
     {"sizes", "", "exact bytes of each shape", 0, "", run_sizes, 0},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
@@ -807,6 +813,7 @@ static int parse(const command *c, int argc, char **argv, options *o) {
                           {"--top-p", .real = &o->top_p, .lo = 0, .hi = 1},
                           {"--decode", .flag = &o->decode},
                           {"--chat", .flag = &o->chat},
+                          {"--serve", .flag = &o->serve},
                           {"--model", .text = &o->dir},
                           {"--from", .text = &o->from},
                           {"--kv", .text = &o->kv},

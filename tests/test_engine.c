@@ -6,7 +6,7 @@
 
 static const model_config shape = {64,  96,           2,        4, 2, 16, 61, 600, 1e-6f,
                                    1e4, .qk_norm = 1, .tied = 1};
-enum { REQUESTS = 5, PROMPT = 40, MOST = 300, TEXT = 200, MEMORY = 1 << 20 };
+enum { REQUESTS = 5, PROMPT = 40, MOST = 250, TEXT = 200, MEMORY = 1 << 20 };
 static const backend by = {.name = "simd", .linear = simd_linear, .tile = simd_tile};
 
 static void check(int ok, const char *what) { printf("%s engine: %s\n", ok ? "ok" : "FAIL", what); }
@@ -92,16 +92,12 @@ static sample_options how_of(uint32_t id) {
 static int32_t most_of(uint32_t id) { return id == 2 ? MOST : (int32_t)(10 + 4 * id); }
 
 static int request(world *w, uint32_t id, int32_t n, int32_t most, char err[ERR]) {
-    uint8_t p[J_REQUEST_HEAD + 4 * PROMPT] = {0};
+    uint8_t p[J_REQUEST_HEAD + 4 * PROMPT];
+    int32_t prompt[PROMPT];
     sample_options h = how_of(id);
-    uint64_t id64 = id;
-    int32_t top = -1;
-    memcpy(p + 8, &id64, 8), memcpy(p + 24, &h.temperature, 4), memcpy(p + 28, &h.top_k, 4);
-    memcpy(p + 32, &h.top_p, 4), memcpy(p + 36, &h.seed, 4), memcpy(p + 40, &h.stream, 4);
-    memcpy(p + 44, &top, 4), memcpy(p + 48, &most, 4), memcpy(p + 52, &n, 4);
-    for (int32_t i = 0; i < n; i++) memcpy(p + 56 + 4 * i, &(int32_t){prompt_of(id, i)}, 4);
-    return engine_input(
-        w->e, &(journal_record){J_REQUEST, J_REQUEST_HEAD + 4 * (uint32_t)n, .data = p}, err);
+    for (int32_t i = 0; i < n; i++) prompt[i] = prompt_of(id, i);
+    uint32_t size = engine_request(p, id, 0, &h, -1, most, prompt, n);
+    return engine_input(w->e, &(journal_record){J_REQUEST, size, .data = p}, err);
 }
 
 static int cancel(world *w, uint64_t id) {
