@@ -29,7 +29,7 @@ CFLAGS = -std=c11 -D_GNU_SOURCE -O3 $(ARCH) -ffp-contract=off -fno-fast-math -fn
 # MPI=no leaves out what many processes need; so does a machine without it.
 MPI ?= yes
 OMPI := $(if $(filter no,$(MPI)),,$(shell pkg-config --exists ompi-c 2>/dev/null && echo ompi-c))
-PACKAGES = jansson libpcre2-8 libutf8proc libsodium $(OMPI)
+PACKAGES = jansson libpcre2-8 libutf8proc libsodium libmicrohttpd $(OMPI)
 PKG_CFLAGS := $(if $(OMPI),-DASSAY_MPI) $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
 LIBS := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null)
 
@@ -85,6 +85,8 @@ $(B)/kernels/%.o: tests/emu/%.cpp Makefile
 $(B)/%.o: src/%.c Makefile
 	@mkdir -p $(B)
 	$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(B)/serve.o: src/page.html # which it carries
 
 $(B)/test_%: tests/test_%.c $(PARTS) Makefile
 	@mkdir -p $(B)

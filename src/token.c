@@ -636,6 +636,11 @@ static size_t piece(const tokenizer *t, const struct text x, char *out) {
     return n;
 }
 
+size_t token_bytes(const tokenizer *t, int32_t id, char *out, size_t cap) {
+    must(cap >= token_room(t) && id >= 0 && id < t->count);
+    return piece(t, t->token[id].text, out);
+}
+
 // Held bytes that nothing will complete: U+FFFD once, or for each byte of byte fallback.
 static size_t give_up(const tokenizer *t, token_stream *s, char *out) {
     size_t n = t->does[DECODER] == UNSPELL ? s->held > 0 : s->held;

@@ -40,6 +40,9 @@ int64_t token_encode(const tokenizer *t, const char *text, size_t len, int speci
 size_t token_decode(const tokenizer *t, token_stream *s, int32_t id, int skip_special, char *out,
                     size_t cap);
 
+// The bytes that a token stands for, to out[cap >= token_room()]; returns how many.
+size_t token_bytes(const tokenizer *t, int32_t id, char *out, size_t cap);
+
 int token_family(const tokenizer *t); // CHAT_...
 
 // The conversation in the family's own template, up to where the assistant speaks next, as a new
