@@ -128,23 +128,30 @@ uint64_t live_note(live *l, journal_kind kind, const void *data, uint32_t size) 
     return place;
 }
 
-// A snapshot has its name before its record is written; two of them stay.
+// Of the snapshots two stay.
+void live_keep(live *l, const char *name) {
+    char path[4096];
+    snprintf(path, sizeof path, "%s.%s", l->o.path, name);
+    if (!strcmp(path, l->snapshot[1])) return;
+    if (l->snapshot[0][0]) unlink(l->snapshot[0]);
+    memcpy(l->snapshot[0], l->snapshot[1], sizeof path);
+    memcpy(l->snapshot[1], path, sizeof path);
+}
+
+// A snapshot has its name before its record is written.
 static int write_snapshot(live *l, const uint8_t *data, uint32_t size, char err[ERR]) {
-    char path[4096], chain[65];
+    char path[4096], chain[65], name[32];
     uint8_t head[32];
     journal_head(l->j, head);
     sodium_bin2hex(chain, sizeof chain, head, sizeof head);
     const char *const meta[][2] = {{"format", "assay-state 1"}, {"chain", chain}};
-    snprintf(path, sizeof path, "%s.%.*s", l->o.path, (int)size - J_SNAPSHOT_HEAD,
-             data + J_SNAPSHOT_HEAD);
+    snprintf(name, sizeof name, "%.*s", (int)size - J_SNAPSHOT_HEAD, data + J_SNAPSHOT_HEAD);
+    snprintf(path, sizeof path, "%s.%s", l->o.path, name);
     convert_plan p = engine_plan(l->e);
     int bad = convert_file(path, p.t, p.n, meta, 2, err);
     convert_plan_free(&p);
-    if (bad) return -1;
-    if (l->snapshot[0][0]) unlink(l->snapshot[0]);
-    memcpy(l->snapshot[0], l->snapshot[1], sizeof path);
-    memcpy(l->snapshot[1], path, sizeof path);
-    return 0;
+    if (!bad) live_keep(l, name);
+    return bad;
 }
 
 static void note_step(live *l) {

@@ -55,6 +55,7 @@ live *live_open(const live_options *o);
 engine_owner live_owner(live *l);
 void live_start(live *l, engine *e, const engine_options *o, journal *j, uint64_t records,
                 int64_t vocab);
+void live_keep(live *l, const char *name); // the newest snapshot, written by another process
 uint64_t live_note(live *l, journal_kind kind, const void *data, uint32_t size); // appends a record
 void live_close(live *l);
 // What is called, by the journal's thread, when something has reached the disk.

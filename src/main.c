@@ -568,6 +568,7 @@ static int run_serve(const options *o, char err[ERR]) {
     replay_open r;
     run.engine.train = o->train, run.engine.train.seed = (uint32_t)o->seed;
     run.engine.context = o->context;
+    if (!o->engine.floor) run.engine.floor = o->by.device ? 64 : 1; // a device waits for memory
     if (strcmp(o->kv, "f32") && strcmp(o->kv, "bf16"))
         return fail(err, "--kv %s: expected f32 or bf16", o->kv), 2;
     if (o->train.what && !train_learn(o->train.what))
@@ -883,7 +884,7 @@ int main(int argc, char **argv) {
                  .port = 8080,
                  .grace = 5,
                  .live = {.queue = 64, .path = "assay.journal"},
-                 .engine = {.slots = 16, .slice = 64, .share = 45, .floor = 1, .snapshot = 100},
+                 .engine = {.slots = 16, .slice = 64, .share = 45, .snapshot = 100},
                  .train = {.warmup = -1, .clip = -1, .decay = -1}};
     char err[ERR] = "";
     const command *c = NULL;

@@ -325,18 +325,19 @@ int replay(const replay_options *o, replay_result *result, char err[ERR]) {
 
 typedef struct {
     const char *path;
-    char name[24]; // of the last snapshot whose file is there
+    char name[2][24]; // of the last snapshots whose files are there, the newest last
 } newest;
 
 static int note_snapshot(void *ctx, const journal_record *rec, char err[ERR]) {
     newest *n = ctx;
     char path[4096];
     (void)err;
-    if (rec->kind != J_SNAPSHOT || rec->size - J_SNAPSHOT_HEAD >= sizeof n->name) return 0;
+    if (rec->kind != J_SNAPSHOT || rec->size - J_SNAPSHOT_HEAD >= sizeof *n->name) return 0;
     snprintf(path, sizeof path, "%s.%.*s", n->path, (int)rec->size - J_SNAPSHOT_HEAD,
              rec->data + J_SNAPSHOT_HEAD);
     if (access(path, R_OK)) return 0;
-    snprintf(n->name, sizeof n->name, "%.*s", (int)rec->size - J_SNAPSHOT_HEAD,
+    memcpy(n->name[0], n->name[1], sizeof *n->name);
+    snprintf(n->name[1], sizeof *n->name, "%.*s", (int)rec->size - J_SNAPSHOT_HEAD,
              rec->data + J_SNAPSHOT_HEAD);
     return 0;
 }
@@ -350,7 +351,7 @@ journal *replay_resume(replay_open *open, const replay_options *o, live *l, char
     *open = (replay_open){0};
     r.owner = (engine_owner){&r, compare, tell, NULL};
     if (journal_read(o->path, note_snapshot, &n, &torn, err)) return NULL;
-    r.from = *n.name ? n.name : NULL;
+    r.from = *n.name[1] ? n.name[1] : NULL;
     journal *j = journal_open(o->path, take_record, &r, live_wake, l, err);
     if (j && !open->e) fail(err, "%.300s: no record: expected a journal that has begun", o->path);
     if (!j || !open->e) {
@@ -364,6 +365,8 @@ journal *replay_resume(replay_open *open, const replay_options *o, live *l, char
                  (unsigned long long)s.turn, (unsigned long long)s.version, (long long)time(NULL));
     engine_own(open->e, live_owner(l));
     live_start(l, open->e, &open->run.engine, j, open->records, open->m.c.vocab);
+    for (int i = 0; i < 2; i++)
+        if (*n.name[i]) live_keep(l, n.name[i]);
     live_note(l, J_RESUME, text, (uint32_t)size);
     journal_record rec = {.kind = J_RESUME, .size = (uint32_t)size, .data = (uint8_t *)text};
     if (!engine_input(open->e, &rec, err) && !engine_wake(open->e, 1, err)) return j;
