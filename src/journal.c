@@ -36,11 +36,8 @@ static const char *const fields[J_KINDS] = {
     [J_SIGNATURE] = "hkey Hsignature"};
 
 static uint32_t width(char type) {
-    return type == 'U' || type == 'I' ? 8
-           : type == 'h'              ? 32
-           : type == 'H'              ? 64
-           : strchr("psj", type)      ? 0
-                                      : 4;
+    if (type == 'h' || type == 'H') return type == 'h' ? 32 : 64;
+    return strchr("psj", type) ? 0 : strchr("UI", type) ? 8 : 4;
 }
 
 static const char *next_field(const char *s) {

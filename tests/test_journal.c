@@ -199,10 +199,11 @@ static void vectors(const char *name) {
 // A journal with each kind, written by the API: its bytes, [16384].
 static size_t sample(const char *name, uint8_t *data) {
     char err[ERR], open[] = "{\"text\":\"\xc3\xa9\"}";
-    uint8_t p[128] = {0}, seed[32] = {9}, public[32], secret[64];
+    uint8_t p[128] = {0}, seed[32], public[32], secret[64];
     journal *j = journal_create(name, NULL, NULL, err);
     must(j);
     for (int i = 0; i < 128; i++) p[i] = (uint8_t)(i < 64 ? i : 0);
+    for (int i = 0; i < 32; i++) seed[i] = (uint8_t)i;
     memcpy(p + 52, "\2\0\0\0", 4);
     journal_append(j, J_OPEN, open, sizeof open - 1);
     journal_append(j, J_REQUEST, p, 64);

@@ -4,6 +4,7 @@ Seeds of its fuzzer:          python3 vectors/gen/journal.py --corpus DIR
 Files put together by hashlib and struct from the statement of chapter 13; signatures by RFC 8032 in Python
 integers. tests/journal.py takes its independent reader and writer from here."""
 
+import functools
 import hashlib
 import json
 import os
@@ -64,10 +65,12 @@ def secret(seed):
     return int.from_bytes(h[:32], "little") & (1 << 254) - 8 | 1 << 254, h[32:]
 
 
+@functools.lru_cache(None)
 def public(seed):
     return point(times(secret(seed)[0], base()))
 
 
+@functools.lru_cache(None)
 def sign(seed, text):
     a, prefix = secret(seed)
     r = number(prefix, text) % L
