@@ -83,6 +83,20 @@ def check_same_bits(name, folder, what, texts, work):
           name + ": ranks with other backends, microbatches and threads: the same", got)  # fmt: skip
 
 
+def check_pieces(work):
+    """Sums of more elements than go into one call: 416 x 5,120 of the embedding, 2^20 a call."""
+    folder, out, other = (os.path.join(work, "wide" + n) for n in ("", "-plain", "-ranks"))
+    small(folder, "llama", 2, num_hidden_layers=1, hidden_size=5120, intermediate_size=32,
+          num_attention_heads=1, num_key_value_heads=1, head_dim=32)  # fmt: skip
+    path = write(work, "wide.txt", text(3, 300))
+    options = ("--steps", 2, "--every", 2, "--batch", 2, "--ctx", 8)
+    run = assay(*arguments(folder, [path], out, *options))
+    got = mpirun([2], arguments(folder, [path], other, *options))
+    check(run[0] == got[0] == 0 and listing(out) == listing(other), "sums in three pieces: the same", (run, got))
+    for f in (folder, out, other):
+        shutil.rmtree(f)
+
+
 # ---- ranks that die ------------------------------------------------------------------------------
 def ranks_of(p):
     """{rank: pid} of the processes that mpirun p started."""
@@ -267,6 +281,20 @@ def check_threads(folder, texts, work):
           "without --jobs each of two ranks has half of the cores", seen)  # fmt: skip
 
 
+def check_device(folder, texts, work):
+    """The sums of a device are not brought home: refused."""
+    emu = os.path.join(ROOT, "build", "emu", "assay")
+    source = os.path.join(ROOT, "src", "train.c")
+    if not os.path.exists(emu) or os.path.getmtime(emu) < os.path.getmtime(source):
+        return REPORT.not_run("a device: build/emu/assay is missing or older than the sources (make emu)")
+    out = os.path.join(work, "device")
+    args = arguments(folder, texts[:1], out, *SHORT, "--backend", "emu")
+    run = subprocess.run([*MPIRUN, "-n", "2", emu, *map(str, args)], capture_output=True, env=MPI_ENV)
+    run = run.returncode, run.stdout.decode(), run.stderr.decode()
+    refused("two ranks on a device", run, "--backend emu", "expected one rank")
+    check(not os.path.exists(out), "and no folder is made")
+
+
 def check_without(folder, texts, work):
     """Without MPI the program trains alone, and many of it end at once."""
     stems = lambda *p: {os.path.basename(f)[:-2] for f in glob.glob(os.path.join(ROOT, *p))}
@@ -284,16 +312,17 @@ def check_without(folder, texts, work):
     if not check(made.returncode == linked.returncode == 0 and "ASSAY_MPI" not in made.stdout,
                  "make MPI=no", made.stderr + linked.stderr):  # fmt: skip
         return
-    args = [os.path.join(ROOT, base, "assay"), *map(str, arguments(folder, texts, os.path.join(work, "without"), *SHORT))]
+    out = os.path.join(work, "without")
+    args = [os.path.join(ROOT, base, "assay"), *map(str, arguments(folder, texts, out, *SHORT))]
     run = lambda *before: subprocess.run([*before, *args], capture_output=True, env=MPI_ENV, text=True)
     alone, one = run(), run(*MPIRUN, "-n", "1")
     check(alone.returncode == one.returncode == 0 and alone.stdout == one.stdout,
           "without MPI: a plain run, and one rank", (alone, one))  # fmt: skip
-    before, many = listing(os.path.join(work, "without")), run(*MPIRUN, "-n", "3")
+    before, many = listing(out), run(*MPIRUN, "-n", "3")
     lines = {x for x in many.stderr.splitlines() if x.startswith("assay: ")}
     check(many.returncode == 1 and len(lines) == 1 and "3 ranks: this program was built without MPI" in lines.pop(),
           "without MPI: three ranks end with a line that says so", many)  # fmt: skip
-    check(listing(os.path.join(work, "without")) == before, "and touch nothing")
+    check(listing(out) == before, "and touch nothing")
 
 
 def main():
@@ -315,12 +344,14 @@ def main():
         else:
             step(check_same_bits, "TQ4", quantised, "r1r2+norms", texts, work)
             step(check_same_bits, "dense", dense, "all", texts, work)
+            step(check_pieces, work)
             step(check_killed, quantised, texts, work)
             step(check_differ, quantised, other, texts, work)
             step(check_diverge, quantised, texts, work)
             step(check_numbers, work)
             step(check_full_disk, quantised, texts, work)
             step(check_threads, quantised, texts, work)
+            step(check_device, quantised, texts, work)
         step(check_without, quantised, texts, work)
     return REPORT.end()
 
