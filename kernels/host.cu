@@ -611,7 +611,7 @@ static int gpu_learn(void *device, grad *gr, optim *o, char err[ERR]) {
     for (int i = 0; i < gr->parts && gr->r.m; i++) { // then a sample's logits are in one piece
         int slot = gr->part[i].slot;
         if (slot == SLOT_NORM || slot == (gr->r.m->c.tied ? SLOT_EMBED : SLOT_HEAD))
-            rows = gr->r.context;
+            rows = rows > gr->r.context ? rows : gr->r.context;
     }
     if (gr->r.m && attach(g, RUN_LEARN, &gr->r, rows, err)) return -1;
     if (gr->kind == LOSS_MATCH && attach(g, RUN_TEACHER, gr->teacher, rows, err)) return -1;
