@@ -324,8 +324,8 @@ DEV int stopped(mega *m, int offset) {
     return 1;
 }
 
-// Rows first .. first + T - 1 of the pass, of one sample: logits, loss, and with back their mirror,
-// which leaves the gradient of the residual stream in learn.dx. 1: it failed.
+// Rows first .. first + T - 1 of the pass: logits, loss, and with back their mirror, which leaves the
+// gradient of the residual stream in learn.dx. 1: it failed.
 PHASE int head_mirror(mega *m, mega_run *r, mega_run *teacher, int first, int T, int back) {
     float *dx = m->learn.dx + (int64_t)first * r->hidden;
     const float *x = r->x + (int64_t)first * r->hidden;
@@ -349,43 +349,42 @@ PHASE int head_mirror(mega *m, mega_run *r, mega_run *teacher, int first, int T,
     return stopped(m, 0);
 }
 
-// A sample's rows in pieces, so that few logits exist at a time; in one piece where its shares
-// depend on all of its rows. 1: it failed.
-DEV int heads(mega *m, mega_run *r, mega_run *teacher, int back) {
-    const mega_learn *l = &m->learn;
-    int slot = l->tied ? EMBED_SLOT : HEAD_SLOT;
-    int whole = back && (part_at(m, NORM_SLOT, NORMS) || part_at(m, slot, DENSES) ||
-                         part_at(m, slot, R1) || part_at(m, slot, R2));
-    for (int s = 0; s < l->seqs; s++)
-        for (int t = (int)l->start[s], n; t < l->start[s + 1]; t += n) {
-            n = (int)l->start[s + 1] - t;
-            if (!whole && n > HEAD_PIECE) n = HEAD_PIECE;
-            if (head_mirror(m, r, teacher, t, n, back)) return 1;
-        }
-    return 0;
+// The row where piece i of the head begins.
+DEV int piece_row(const mega_learn *l, int i, int T) {
+    if (l->whole) return (int)l->start[i];
+    return i * GPU_SLICE < T ? i * GPU_SLICE : T;
 }
 
 // ---- passes
 
-// Forward, loss, and with back the mirrors: adds to the loss and to every sum.
+// Slices first .. last - 1 of a pass, in the order of grad.c: forward, loss, and with back the
+// mirrors. Adds to the loss and to every sum.
 PHASE void learn_pass(mega *m) {
     const mega_learn *l = &m->learn;
     mega_run *r = &m->run[RUN_LEARN], *teacher = l->kind == MATCH ? &m->run[RUN_TEACHER] : NULL;
-    int T = state()->command.rows, back = state()->command.back;
-    run_phases(m, r, 0, 1, T, T, 0);
-    for (int i = 0; i < r->layers; i++) {
+    int T = state()->command.rows, back = state()->command.back, last = state()->command.last;
+    int i = state()->command.first, top = r->layers + (teacher != NULL), bottom = top + l->pieces;
+    if (i == 0) run_phases(m, r, 0, 1, T, T, 0);
+    for (; i < last && i < r->layers; i++) {
         int64_t n = (int64_t)T * r->hidden;
         if (back) copy_floats(l->in + (int64_t)i * r->room * r->hidden, r->x, n);
         run_phases(m, r, 5 * i + QKV, 5 * i + DOWN + 1, T, T, 0);
     }
     if (stopped(m, 0)) return;
-    if (teacher) {
+    if (teacher && i < last && i == r->layers) {
         run_phases(m, teacher, 0, teacher->phases - 1, T, T, 0);
         if (stopped(m, FAIL_TEACHER)) return;
+        i++;
     }
-    if (heads(m, r, teacher, back) || !back) return;
-    for (int layer = r->layers - 1; layer >= 0; layer--)
-        layer_mirror(m, r, layer, (span_of){T, l->seqs, l->start});
-    embed_mirror(m, r, T);
+    for (int n; i < last && i < bottom; i += n) {
+        n = l->whole ? 1 : HEAD_PIECE / GPU_SLICE;
+        if (i + n > last) n = last - i;
+        if (i + n > bottom) n = bottom - i;
+        int row = piece_row(l, i - top, T), end = piece_row(l, i + n - top, T);
+        if (head_mirror(m, r, teacher, row, end - row, back)) return;
+    }
+    for (; i < last; i++)
+        layer_mirror(m, r, bottom + r->layers - 1 - i, (span_of){T, l->seqs, l->start});
+    if (last == bottom + r->layers) embed_mirror(m, r, T);
 }
 #endif

@@ -101,8 +101,15 @@ static void block16(const tq_matrix *m, int64_t r, int64_t p, float out[TILE_COL
         memcpy(out, (const float *)m->dense + r * m->cols + p * BLOCK, (size_t)n * sizeof *out);
         return;
     }
-    int s = m->scale[r * (m->pad / BLOCK) + p];
-    for (int i = 0; i < BLOCK; i++) out[i] = (float)(s * tq_level(m, r, p * BLOCK + i));
+    int64_t at = r * (m->pad / BLOCK) + p;
+    const int8_t *q = (const int8_t *)m->codes + at * BLOCK; // KIND_I8
+    const uint8_t *code = m->codes + at * BLOCK / 2;         // KIND_TQ4
+    int s = m->scale[at];
+    if (m->kind == KIND_I8)
+        for (int i = 0; i < BLOCK; i++) out[i] = (float)(s * q[i]);
+    else
+        for (int i = 0; i < BLOCK; i++)
+            out[i] = (float)(s * m->codebook[code[i / 2] >> (i % 2 * 4) & 15]);
 }
 
 static int64_t stride_of(const tq_matrix *m) { return m->kind == KIND_F32 ? m->cols : m->pad; }

@@ -107,7 +107,7 @@ static int see(void *ctx, const journal_record *r, char err[ERR]) {
 static int goes_on(uint64_t records, char err[ERR]) {
     uint64_t torn;
     seen s = {0};
-    journal *j = journal_open(path, NULL, NULL, NULL, err);
+    journal *j = journal_open(path, NULL, NULL, NULL, NULL, err);
     if (!j) return 0;
     uint8_t cancel[16] = {1};
     journal_append(j, J_CANCEL, cancel, 16);
@@ -149,7 +149,7 @@ static void refused(const char *what, const uint8_t *data, size_t n, const char 
     char err[ERR] = "";
     uint64_t lost, torn;
     seen s = {0};
-    journal *j = journal_open(path, NULL, NULL, NULL, err);
+    journal *j = journal_open(path, NULL, NULL, NULL, NULL, err);
     check(!j && !strcmp(err, line) && same_file(data, n), what, j ? "opened to write" : err);
     if (j) journal_close(j, err);
     int cut = journal_cut(path, &lost, err), magic = strstr(line, "expected a journal") != NULL;
@@ -306,7 +306,7 @@ static void group(void) {
     check(wakes == 2, "each sync wakes", "");
     opening_syncs = 0;
     seen s = {0};
-    j = journal_open(path, see, NULL, &s, err);
+    j = journal_open(path, see, &s, NULL, NULL, err);
     check(j && opening_syncs == 2 && s.n == 1001 && journal_durable(j) == place &&
               !memcmp(s.chain, chain, 32),
           "an old one syncs too, before what it holds counts as durable", err);
@@ -432,22 +432,22 @@ static void places(void) {
     journal *j = journal_create(path, NULL, NULL, err);
     must(j);
     expect("a journal that is there", journal_create(path, NULL, NULL, err), err, "File exists");
-    expect("open twice", journal_open(path, NULL, NULL, NULL, err), err,
+    expect("open twice", journal_open(path, NULL, NULL, NULL, NULL, err), err,
            "another process has it open");
     fflush(stdout);
     pid_t child = fork();
     if (!child)
-        _exit(journal_open(path, NULL, NULL, NULL, err) != NULL ||
+        _exit(journal_open(path, NULL, NULL, NULL, NULL, err) != NULL ||
               !strstr(err, "another process has it open"));
     int status;
     waitpid(child, &status, 0);
     check(status == 0, "open in two processes", "opened, or another message");
     check(journal_cut(path, &lost, err) && strstr(err, "another process"), "no cut in use", err);
     check(!journal_read(path, NULL, NULL, &torn, err), "reading needs no lock", err);
-    must(!journal_close(j, err) && (j = journal_open(path, NULL, NULL, NULL, err)) != NULL);
+    must(!journal_close(j, err) && (j = journal_open(path, NULL, NULL, NULL, NULL, err)) != NULL);
     check(!journal_close(j, err), "closing gives the lock up", err);
-    expect("no such file", journal_open(none, NULL, NULL, NULL, err), err, "No such file");
-    expect("a folder", journal_open(dir, NULL, NULL, NULL, err), err, "Is a directory");
+    expect("no such file", journal_open(none, NULL, NULL, NULL, NULL, err), err, "No such file");
+    expect("a folder", journal_open(dir, NULL, NULL, NULL, NULL, err), err, "Is a directory");
     check(journal_read(dir, NULL, NULL, &torn, err) && strstr(err, "expected a journal"),
           "reading a folder", err);
     must(!mkfifo(pipe_name, 0600));
@@ -476,7 +476,7 @@ static void callers(void) {
     size_t n = sample(path, data);
     int bad = journal_read(path, refuse_third, NULL, &torn, err);
     check(bad && !strcmp(err, "no third"), "a reader may end the reading", err);
-    expect("a reader may refuse", journal_open(path, refuse_third, NULL, NULL, err), err,
+    expect("a reader may refuse", journal_open(path, refuse_third, NULL, NULL, NULL, err), err,
            "no third");
     check(same_file(data, n), "a journal that was refused is unchanged", "");
     int status, stopped = 0;
@@ -485,7 +485,7 @@ static void callers(void) {
         pid_t child = fork();
         if (!child) {
             fclose(stderr);
-            journal *j = journal_open(path, NULL, NULL, NULL, err);
+            journal *j = journal_open(path, NULL, NULL, NULL, NULL, err);
             if (i == 0) journal_append(j, (journal_kind)0, "", 0);
             if (i == 1) journal_append(j, J_KINDS, "", 0);
             if (i == 2) journal_append(j, J_CANCEL, "too short", 9);
@@ -512,7 +512,7 @@ static void write_until_killed(int to, unsigned seed) {
     char err[ERR];
     uint8_t p[4016] = {0};
     uint64_t turn = 0, place;
-    journal *j = journal_open(path, count_turn, NULL, &turn, err);
+    journal *j = journal_open(path, count_turn, &turn, NULL, NULL, err);
     real = seed % 4 == 0;
     piecewise = seed % 4 == 1; // else it is memory that a kill leaves alone
     for (; j; turn++) {
