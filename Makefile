@@ -28,7 +28,7 @@ CFLAGS = -std=c11 -D_GNU_SOURCE -O3 $(ARCH) -ffp-contract=off -fno-fast-math -fn
 	-fopenmp $(WARN) $(SAN_$(CONFIG)) $(DEVICE_$(CONFIG)) -Isrc $(PKG_CFLAGS)
 # MPI=no leaves out what many processes need; so does a machine without it.
 MPI ?= yes
-OMPI := $(if $(filter no,$(MPI)),,$(shell pkg-config --exists ompi-c 2>/dev/null && echo ompi-c))
+OMPI := $(if $(filter no,$(MPI))$(filter gpu,$(CONFIG)),,$(shell pkg-config --exists ompi-c 2>/dev/null && echo ompi-c))
 PACKAGES = jansson libpcre2-8 libutf8proc libsodium libmicrohttpd $(OMPI)
 PKG_CFLAGS := $(if $(OMPI),-DASSAY_MPI) $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
 LIBS := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null)
