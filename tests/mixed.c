@@ -1,17 +1,19 @@
 // mixed.c - serving and learning by turns in one launch, and between the slices of a pass, against
 // the same turns by ref.c, where a pass is not cut: every token, every loss, and in the end every
-// byte of the model are equal. For a build that has a device (make emu, make gpu-build).
+// byte of the model are equal. The two have their sequences on different pages of the cache, and on
+// others in each turn. For a build that has a device (make emu, make gpu-build).
 #include "gpu.h"
 #include "num.h"
 #include "simd.h"
 #include "train.h"
 
 // Padding behind hidden and inter; a tile of DOWN has three slots in the first, which warps share.
+// The second keeps keys and values in bf16.
 static const model_config shapes[] = {
     {80, 600, 2, 4, 2, 32, 59, 4096, 1e-6f, 1e6, .qk_norm = 1, .tied = 1},
-    {128, 200, 2, 6, 2, 32, 47, 4096, 1e-5f, 5e5, 8, 1, 4, 8192, .tied = 0},
+    {128, 200, 2, 6, 2, 32, 47, 4096, 1e-5f, 5e5, 8, 1, 4, 8192, .tied = 0, .kv_bf16 = 1},
 };
-enum { CONTEXT = 40, TURNS = 2, STEPS = 5, PROMPT = 11, TEXTS = 4 };
+enum { CONTEXT = 40, TURNS = 2, STEPS = 5, PROMPT = 11, TEXTS = 4, PAGES = 7 };
 
 // One side: a model that is served and learned.
 typedef struct {
@@ -37,7 +39,7 @@ static void open_side(side *s, const backend *by, const model_config *c, tq_kind
     model_random(&s->m, c, kind, 3);
     grad_open(&s->g, &s->m, ref_linear, ref_tile, learn, 3, 2, CONTEXT);
     optim_open(&s->o, &s->g, &o);
-    ref_open(&s->r, &s->m, ref_linear, PROMPT, TEXTS, CONTEXT);
+    ref_open_pages(&s->r, &s->m, ref_linear, PROMPT, TEXTS, CONTEXT, PAGES);
     if (backend_learn(by, &s->g, &s->o, err) || backend_attach(by, &s->r, TEXTS, err)) {
         printf("FAIL mixed: %s\n", err);
         exit(1);
@@ -68,14 +70,18 @@ static void serve(side *s, int turn, int prompts, int32_t out[TEXTS * STEPS]) {
     char err[ERR];
     int64_t vocab = s->m.c.vocab;
     sample_options how[TEXTS];
+    int32_t *page = s->r.page;
     for (int q = 0; q < TEXTS; q++) how[q] = ways[(q + turn) % TEXTS];
+    for (int q = 0; q < TEXTS; q++) page[q] = (3 * q + turn + (s->by->device != NULL)) % PAGES;
     for (int32_t q = 0; q < 2 && prompts; q++) {
         int32_t id[PROMPT], pos[PROMPT], seq[PROMPT];
         for (int32_t t = 0; t < PROMPT; t++)
             id[t] = (t * t + 5 * turn + q) % (int32_t)vocab, pos[t] = t, seq[t] = q;
         done(ref_step(&s->r, id, pos, seq, PROMPT, PROMPT - 1, err), err);
     }
-    int32_t id[TEXTS] = {1, 2, 3, 4}, pos[TEXTS] = {PROMPT, PROMPT}, seq[TEXTS] = {0, 1, 2, 3};
+    int32_t id[TEXTS] = {1, 2, 3, 4}, pos[TEXTS] = {PROMPT, PROMPT}, seq[TEXTS] = {1, 0, 2, 3};
+    int32_t first = page[0];
+    page[0] = page[1], page[1] = first; // the two go on as each other
     if (s->by->device) {
         ref_rows(&s->r, id, pos, seq, TEXTS, 0);
         done(s->by->decode(s->by->device, &s->r, how, vocab, STEPS, out, err), err);
