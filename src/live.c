@@ -4,8 +4,8 @@
 #include "num.h"
 #include <pthread.h>
 #include <semaphore.h>
-#include <signal.h>
 #include <sodium.h>
+#include <stdatomic.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -60,7 +60,8 @@ struct live {
     float *scratch;         // [vocab]
     char snapshot[2][4096]; // the last two
     double begun;           // when the step began
-    volatile sig_atomic_t stop, patience;
+    // Set by any thread, or by a signal:
+    atomic_int stop, patience;
 };
 
 live *live_open(const live_options *o) {
@@ -100,14 +101,13 @@ void live_listen(live *l, void (*wake)(void *), void *ctx) {
 void live_wake(void *ctx) {
     live *l = ctx;
     pthread_mutex_lock(&l->lock);
-    void (*wake)(void *) = l->wake;
-    void *to = l->ctx;
+    if (l->wake) l->wake(l->ctx); // under the lock: after live_listen() nobody is in it
     pthread_mutex_unlock(&l->lock);
-    if (wake) wake(to);
 }
 
 void live_stop(live *l, int patience) {
-    l->patience = patience, l->stop = 1;
+    l->patience = patience;
+    l->stop = 1;
     sem_post(&l->work);
 }
 
@@ -273,7 +273,7 @@ static int take_new(live *l, char err[ERR]) {
         memcpy(s->input, &turn, sizeof turn);
         bad = bad || apply(l, s->kind, s->input, s->size, &place, err);
         pthread_mutex_lock(&l->lock);
-        if (s->kind == J_FEEDBACK) s->end = END_STOP, s->ended = place, l->now.feedback++;
+        if (s->kind == J_FEEDBACK && !bad) s->end = END_STOP, s->ended = place, l->now.feedback++;
         s->next = l->open, l->open = s;
         pthread_mutex_unlock(&l->lock);
         free(s->input);
@@ -350,6 +350,20 @@ static int last_record(live *l, const model *m, char err[ERR]) {
     return journal_wait(l->j, live_note(l, J_STOP, text, (uint32_t)n), err);
 }
 
+// No stream is left without an end: what is not on the disk now will never be.
+static void end_all(live *l) {
+    char err[ERR];
+    uint8_t chain[32];
+    journal_wait(l->j, journal_head(l->j, chain), err);
+    uint64_t durable = journal_durable(l->j);
+    pthread_mutex_lock(&l->lock);
+    l->closed = 1;
+    for (live_stream *s = l->open; s; s = s->next)
+        if (!s->end || s->ended > durable) s->end = END_FAILED;
+    for (live_stream *s = l->first; s; s = s->next) s->end = END_FAILED;
+    pthread_mutex_unlock(&l->lock);
+}
+
 int live_run(live *l, const model *m, char err[ERR]) {
     double since = 0;
     int bad = 0, did;
@@ -362,12 +376,7 @@ int live_run(live *l, const model *m, char err[ERR]) {
         if (!bad && !did && !l->stop) sem_wait(&l->work); // a signal may end it early
     }
     bad = bad || last_record(l, m, err);
-    pthread_mutex_lock(&l->lock);
-    l->closed = 1;
-    for (live_stream *s = l->open; s; s = s->next)
-        if (!s->end) s->end = END_FAILED;
-    for (live_stream *s = l->first; s; s = s->next) s->end = END_FAILED;
-    pthread_mutex_unlock(&l->lock);
+    end_all(l);
     live_wake(l);
     return bad ? -1 : 0;
 }

@@ -563,9 +563,22 @@ static int end_serving(const options *o, live *l, replay_open *r, journal *j, in
     return bad;
 }
 
+static int refuse_record(void *path, const journal_record *r, char err[ERR]) {
+    (void)r;
+    return fail(err, "%.300s: exists: `assay resume` goes on with it", (const char *)path);
+}
+
+// A process that was killed at its start leaves a journal without records: it is taken.
+static journal *new_journal(char *path, live *l, char err[ERR]) {
+    return access(path, F_OK) ? journal_create(path, live_wake, l, err)
+                              : journal_open(path, refuse_record, path, live_wake, l, err);
+}
+
 static int run_serve(const options *o, char err[ERR]) {
     replay_run run = {o->args[0], o->text, o->engine, !strcmp(o->kv, "bf16")};
     replay_open r;
+    uint64_t torn;
+    char *path = (char *)(uintptr_t)o->live.path; // which nobody changes
     run.engine.train = o->train, run.engine.train.seed = (uint32_t)o->seed;
     run.engine.context = o->context;
     if (!o->engine.floor) run.engine.floor = o->by.device ? 64 : 1; // a device waits for memory
@@ -573,12 +586,11 @@ static int run_serve(const options *o, char err[ERR]) {
         return fail(err, "--kv %s: expected f32 or bf16", o->kv), 2;
     if (o->train.what && !train_learn(o->train.what))
         return fail(err, "--what %s: expected r1, r2, r1r2, r1r2+norms or all", o->train.what), 2;
-    if (!access(o->live.path, F_OK))
-        return fail(err, "%.300s: exists: `assay resume` goes on with it", o->live.path);
+    if (!access(path, F_OK) && journal_read(path, refuse_record, path, &torn, err)) return -1;
     live *l = live_open(&o->live);
     engine_owner owner = live_owner(l);
     char *first = replay_begin(&r, &run, &o->by, &owner, err);
-    journal *j = first ? journal_create(o->live.path, live_wake, l, err) : NULL;
+    journal *j = first ? new_journal(path, l, err) : NULL;
     if (!j) {
         if (first) replay_close(&r);
         free(first);
@@ -911,8 +923,6 @@ int main(int argc, char **argv) {
     if (!bad) bad = c->run(&o, err);
     if (ranks_agree(&all, bad, err) && !bad) bad = -1;
     if (o.by.device) o.by.close(o.by.device);
-    for (char *p = err; *p; p++)
-        if ((unsigned char)*p < 32 || *p == 127) *p = '?'; // names come from files of strangers
     if (bad && ranks_first(&all)) fprintf(stderr, "assay: %s\n", err);
     bad = bad ? (bad == 2 ? 2 : 1) : finish();
     ranks_close(&all); // the line is out: at the first end in failure mpirun stops the others

@@ -28,7 +28,8 @@ static int open_all(replay_open *r, const backend *by, char err[ERR]) {
     o->known = count < r->m.c.vocab ? count : r->m.c.vocab;
     if (o->context > r->m.c.context) o->context = r->m.c.context;
     int64_t keys = o->context < KEYS ? o->context : KEYS;
-    if (!o->pages) o->pages = o->slots * ((o->context + keys - 1) / keys);
+    long most = o->slots * (long)((o->context + keys - 1) / keys); // more would stay empty
+    if (!o->pages || o->pages > most) o->pages = most;
     t->dir = r->run.dir, t->by = by;
     int bad = r->run.text && train_read(&r->text, r->run.dir, r->run.text, r->m.c.vocab, err);
     if (!bad && (r->run.text || o->feedback)) bad = train_settle(t, &r->m, err);
@@ -38,6 +39,7 @@ static int open_all(replay_open *r, const backend *by, char err[ERR]) {
                    (long)r->text.n, t->ctx);
     if (!bad) return 0;
     free(r->text.id);
+    r->text.id = NULL;
     model_close(&r->m);
     return -1;
 }
@@ -109,11 +111,13 @@ static int read_first(replay_open *r, const journal_record *rec, char sha[2][65]
         return fail(err, "expected the options of an assay-journal 1");
     for (int i = 0; i < 8; i++) bad |= n[i] < 0 || n[i] > 1 << 28;
     bad |= n[1] < 1 || n[1] > SLOTS || n[2] < 2 || n[2] > 1 << 20 || n[3] < 1 || n[4] < 1 ||
-           n[5] > 99 || n[7] < 1;
+           n[4] > 4096 || n[5] > 99 || n[6] > 4096 || n[7] < 1 ||
+           (o->feedback && !json_is_object(learn));
     if (json_is_object(learn))
         bad |= l[0] < 1 || l[0] > 1 << 24 || l[1] < 0 || l[1] > l[0] || l[2] < 1 || l[2] > 4096 ||
                l[3] < 1 || l[3] > l[2] || l[4] < 1 || l[4] > 1 << 20 || !train_learn(t->what) ||
-               !(t->rate > 0 && t->rate <= 1) || !(t->clip >= 0) || !(t->decay >= 0);
+               !(t->rate > 0 && t->rate <= 1) || !(t->clip >= 0 && t->clip <= 1e9) ||
+               !(t->decay >= 0 && t->decay <= 1);
     if (bad) return fail(err, "an option is out of range");
     o->known = n[0], o->slots = n[1], o->context = n[2], o->pages = n[3], o->slice = n[4];
     o->share = n[5], o->floor = n[6], o->snapshot = n[7];
@@ -158,7 +162,8 @@ typedef struct {
     const char *from;           // the name of the snapshot that is waited for; NULL: none
     uint8_t chain[32];          // before the record
     engine_owner owner;
-    int serve; // tokens are computed too
+    int serve;  // tokens are computed too
+    int spoilt; // the snapshot is not what the journal says
 } run;
 
 // A difference is named by the record, the turn and what stands on both sides.
@@ -213,12 +218,12 @@ static int load_snapshot(run *r, const journal_record *rec, char err[ERR]) {
     tensor_set s;
     snprintf(path, sizeof path, "%s.%s", r->o->path, r->from);
     if (tensor_open(&s, path, err)) return -1;
-    const char *tied = tensor_meta(&s, "chain");
+    const char *format = tensor_meta(&s, "format"), *tied = tensor_meta(&s, "chain");
     sodium_bin2hex(chain, sizeof chain, r->chain, sizeof r->chain);
     convert_plan p = engine_plan(r->open->e);
     int bad = 0;
-    if (!tied || strcmp(tied, chain))
-        bad = fail(err, "%.300s: a snapshot of another journal", path);
+    if (!format || strcmp(format, "assay-state 1") || !tied || strcmp(tied, chain))
+        bad = fail(err, "%.300s: expected the snapshot that this journal made here", path);
     for (int i = 0; i < p.n && !bad; i++) {
         const tensor *have = tensor_find(&s, p.name[i]);
         if (!have || have->type != p.t[i].type || have->bytes != p.t[i].bytes)
@@ -232,7 +237,7 @@ static int load_snapshot(run *r, const journal_record *rec, char err[ERR]) {
     engine_digest(r->open->e, 1, hash);
     if (!bad && memcmp(hash, rec->data + 16, sizeof hash))
         bad = fail(err, "%.300s: its values are not those that the journal names", path);
-    return bad ? -1 : engine_wake(r->open->e, r->serve, err);
+    return bad ? -1 : 0;
 }
 
 // The number behind "turn" of a record of JSON.
@@ -251,8 +256,12 @@ static int replay_input(run *r, const journal_record *rec, char err[ERR]) {
     uint64_t turn = 0;
     char sha[65] = "", now[65];
     int text = rec->kind == J_RESUME || rec->kind == J_STOP;
+    if (rec->kind == J_OPEN) return fail(err, "a journal begins once");
     if (text ? json_turn(rec, &turn, sha, err) : 0) return -1;
     if (!text) memcpy(&turn, rec->data, 8);
+    if (turn < engine_now(r->open->e).turn)
+        return fail(err, "turn %llu: turn %llu has passed", (unsigned long long)turn,
+                    (unsigned long long)engine_now(r->open->e).turn - 1);
     if (turns_until(r, turn, err)) return -1;
     if (rec->kind != J_STOP) return engine_input(r->open->e, rec, err);
     if (r->from) return 0; // learning is only told here
@@ -275,9 +284,9 @@ static int replay_output(run *r, const journal_record *rec, char err[ERR]) {
     if (rec->kind != J_SNAPSHOT || !r->from || strlen(r->from) != rec->size - J_SNAPSHOT_HEAD ||
         memcmp(r->from, rec->data + J_SNAPSHOT_HEAD, rec->size - J_SNAPSHOT_HEAD))
         return 0;
-    if (load_snapshot(r, rec, err)) return -1;
+    r->spoilt = load_snapshot(r, rec, err);
     r->from = NULL;
-    return 0;
+    return r->spoilt ? -1 : engine_wake(r->open->e, r->serve, err);
 }
 
 static int take_record(void *ctx, const journal_record *rec, char err[ERR]) {
@@ -342,23 +351,37 @@ static int note_snapshot(void *ctx, const journal_record *rec, char err[ERR]) {
     return 0;
 }
 
-journal *replay_resume(replay_open *open, const replay_options *o, live *l, char err[ERR]) {
-    newest n = {.path = o->path};
+// The journal, opened, and an engine that was told it; learning is computed from the snapshot `from`
+// on, NULL: from the start. *spoilt: that snapshot is damaged.
+static journal *tell_all(replay_open *open, const replay_options *o, const char *from, live *l,
+                         int *spoilt, char err[ERR]) {
     replay_result result = {0};
-    run r = {.o = o, .result = &result, .open = open};
-    char text[128], why[ERR];
-    uint64_t torn;
+    run r = {.o = o, .result = &result, .open = open, .from = from};
+    char why[ERR];
     *open = (replay_open){0};
     r.owner = (engine_owner){&r, compare, tell, NULL};
-    if (journal_read(o->path, note_snapshot, &n, &torn, err)) return NULL;
-    r.from = *n.name[1] ? n.name[1] : NULL;
     journal *j = journal_open(o->path, take_record, &r, live_wake, l, err);
-    if (j && !open->e) fail(err, "%.300s: no record: expected a journal that has begun", o->path);
-    if (!j || !open->e) {
-        if (j) journal_close(j, why);
-        replay_close(open);
-        return NULL;
+    *spoilt = r.spoilt;
+    if (j && open->e) return j;
+    if (j) fail(err, "%.300s: no record: expected a journal that has begun", o->path);
+    if (j) journal_close(j, why);
+    replay_close(open);
+    return NULL;
+}
+
+journal *replay_resume(replay_open *open, const replay_options *o, live *l, char err[ERR]) {
+    newest n = {.path = o->path};
+    char text[128], why[ERR];
+    journal *j = NULL;
+    int spoilt = 1;
+    uint64_t torn;
+    if (journal_read(o->path, note_snapshot, &n, &torn, err)) return NULL;
+    for (int i = 1; spoilt && i >= -1; i--) {
+        const char *from = i >= 0 && *n.name[i] ? n.name[i] : NULL;
+        j = tell_all(open, o, from, l, &spoilt, err);
+        if (spoilt) fprintf(stderr, "assay: %s; learning is computed again from before\n", err);
     }
+    if (!j) return NULL;
     engine_state s = engine_now(open->e);
     int size =
         snprintf(text, sizeof text, "{\"turn\":%llu,\"version\":%llu,\"time\":%lld}",
