@@ -26,8 +26,11 @@ SAN_asan = -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-f
 SAN_fuzz = $(SAN_asan) -fsanitize=fuzzer-no-link
 CFLAGS = -std=c11 -D_GNU_SOURCE -O3 $(ARCH) -ffp-contract=off -fno-fast-math -fno-math-errno \
 	-fopenmp $(WARN) $(SAN_$(CONFIG)) $(DEVICE_$(CONFIG)) -Isrc $(PKG_CFLAGS)
-PACKAGES = jansson libpcre2-8 libutf8proc libsodium libmicrohttpd
-PKG_CFLAGS := $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
+# MPI=no leaves out what many processes need; so does a machine without it.
+MPI ?= yes
+OMPI := $(if $(filter no,$(MPI))$(filter gpu,$(CONFIG)),,$(shell pkg-config --exists ompi-c 2>/dev/null && echo ompi-c))
+PACKAGES = jansson libpcre2-8 libutf8proc libsodium libmicrohttpd $(OMPI)
+PKG_CFLAGS := $(if $(OMPI),-DASSAY_MPI) $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
 LIBS := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null)
 
 # The kernels: one file for the device, one for the host, and the emulator's own.
@@ -122,7 +125,7 @@ gpu: ## on a machine with a GPU: compare with the processor, measure, write a re
 	@sh tests/gpu.sh $(if $(BUILT),built)
 
 gpu-carry: ## programs and libraries for such a machine, under build/gpu and build/gpu-w*
-	@sh tests/gpu.sh carry
+	@MPI=no sh tests/gpu.sh carry
 
 ptx: ## what the CUDA compiler makes of the kernels (needs nvcc)
 	@sh tests/ptx.sh

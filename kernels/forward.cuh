@@ -53,21 +53,37 @@ DEV void turn_head(mega *m, const mega_run *r, const float *raw, const float *no
     }
 }
 
-DEV float *cache_of(const mega_run *r, float *base, int layer, int seq, int head) {
-    int64_t head_at = ((int64_t)(layer % r->cached) * r->seqs + seq) * r->kv_heads + head;
-    return base + head_at * r->context * r->head_dim;
+DEV int key_bytes(const mega_run *r) { return r->head_dim * (r->kv_bf16 ? 2 : 4); }
+
+// The keys (base: r->kcache) or values of a head in a chunk: key_bytes() each, one after another.
+DEV uint8_t *cache_of(const mega_run *r, uint8_t *base, int layer, int seq, int head, int chunk) {
+    int64_t at = (int64_t)r->page[seq * r->chunks + chunk] * r->cached + layer % r->cached;
+    return base + (at * r->kv_heads + head) * r->keys * key_bytes(r);
+}
+
+// What will be found in the cache when x was put there.
+DEV float as_cached(const mega_run *r, float x) {
+    return r->kv_bf16 ? num_from_bf16(num_to_bf16(x)) : x;
+}
+DEV void put_cached(const mega_run *r, uint8_t *p, int i, float x) {
+    if (r->kv_bf16)
+        ((uint16_t *)p)[i] = num_to_bf16(x);
+    else
+        ((float *)p)[i] = x;
 }
 
 // A key that was just turned, with its value, into the outputs of QKV and the cache; a warp.
-DEV void append(const mega_run *r, int layer, int t, int head, const float *key) {
-    int hd = r->head_dim;
-    int64_t at = ((int64_t)t * r->kv_heads + head) * hd, to = (int64_t)r->pos[t] * hd;
-    float *keys = cache_of(r, r->kcache, layer, r->seq[t], head) + to;
-    float *values = cache_of(r, r->vcache, layer, r->seq[t], head) + to;
+DEV void append(mega *m, const mega_run *r, int layer, int t, int head, const float *key,
+                int code) {
+    int hd = r->head_dim, chunk = r->pos[t] / GPU_KEYS, to = r->pos[t] % GPU_KEYS * hd;
+    int64_t at = ((int64_t)t * r->kv_heads + head) * hd;
+    uint8_t *keys = cache_of(r, r->kcache, layer, r->seq[t], head, chunk);
+    uint8_t *values = cache_of(r, r->vcache, layer, r->seq[t], head, chunk);
     for (int i = lane_id(); i < hd; i += 32) {
         if (key != r->k + at) r->k[at + i] = key[i];
-        keys[i] = key[i];
-        values[i] = r->v[at + i];
+        float k = key[i], v = r->v[at + i];
+        put_cached(r, keys, to + i, k), put_cached(r, values, to + i, v);
+        if (!finite(as_cached(r, k)) || !finite(as_cached(r, v))) fail_at(m, code);
     }
 }
 
@@ -83,7 +99,7 @@ PHASE void turn_all(mega *m, const mega_run *r, const mega_phase *p, int rows, i
             int64_t at = ((int64_t)t * r->kv_heads + key) * hd;
             turn_head(m, r, r->raw_k + at, p->norm_k, r->k + at, r->pos[t], code);
             __syncwarp();
-            append(r, p->layer, t, key, r->k + at);
+            append(m, r, p->layer, t, key, r->k + at, code);
         }
     }
 }
@@ -127,8 +143,7 @@ DEV void put_head(mega *m, const mega_run *r, int64_t i, int d, float sum, float
 // The last block to arrive merges the chunks of a head in ascending order.
 DEV void merge(mega *m, const mega_run *r, int64_t i, int chunks, int code) {
     int hd = r->head_dim;
-    int64_t most = (r->context + GPU_KEYS - 1) / GPU_KEYS;
-    const float *part = r->part + i * most * (hd + 2);
+    const float *part = r->part + i * r->chunks * (hd + 2);
     for (int d = (int)threadIdx.x; d < hd; d += THREADS) {
         float peak = part[hd], mass = part[hd + 1], sum = part[d];
         for (int c = 1; c < chunks; c++) {
@@ -143,6 +158,40 @@ DEV void merge(mega *m, const mega_run *r, int64_t i, int chunks, int code) {
     }
 }
 
+// The scores of a query with n keys of the cache; a block.
+DEV void score_keys(float *score, const float *q, const uint8_t *keys, int n, int hd, float scale,
+                    int bf16) {
+    for (int j = warp_id(); j < n; j += 4 * WARPS) { // four keys at a time are in flight
+        float s[4] = {0, 0, 0, 0};
+        for (int i = lane_id(); i < hd; i += 32) // ascending for each key, as lane_dot
+#pragma unroll
+            for (int u = 0; u < 4; u++) {
+                int k = j + u * WARPS < n ? j + u * WARPS : j;
+                s[u] = num_fma(q[i], wide_at(keys, k * hd + i, bf16), s[u]);
+            }
+#pragma unroll
+        for (int u = 0; u < 4; u++) {
+            int k = j + u * WARPS;
+            if (k >= n) break;
+            s[u] = num_mul(lane_fold(s[u]), scale);
+            if (lane_id() == 0) score[k] = s[u];
+        }
+    }
+}
+
+// Dimension d of n values of the cache, each by its weight; the weights are added to *mass.
+DEV float sum_values(const float *weight, const uint8_t *values, int n, int hd, int d, float *mass,
+                     int bf16) {
+    float sum = 0, all = 0;
+#pragma unroll 8
+    for (int j = 0; j < n; j++) {
+        all = num_add(all, weight[j]);
+        sum = num_fma(weight[j], wide_at(values, j * hd + d, bf16), sum);
+    }
+    *mass = all;
+    return sum;
+}
+
 // One query head of a row over a chunk of its keys; a block. The new key and value of a row that is
 // alone in its sequence do not come from the cache, which another block may be writing.
 DEV void attend(mega *m, const mega_run *r, const mega_phase *p, int layer, int t, int h, int chunk,
@@ -151,10 +200,11 @@ DEV void attend(mega *m, const mega_run *r, const mega_phase *p, int layer, int 
     int hd = r->head_dim, pos = r->pos[t], first = chunk * GPU_KEYS, group = r->heads / r->kv_heads;
     int n = pos + 1 - first < GPU_KEYS ? pos + 1 - first : GPU_KEYS, chunks = pos / GPU_KEYS + 1;
     int64_t i = (int64_t)t * r->heads + h, key_at = ((int64_t)t * r->kv_heads + h / group) * hd;
-    const float *keys = cache_of(r, r->kcache, layer, r->seq[t], h / group) + (int64_t)first * hd;
-    const float *values = cache_of(r, r->vcache, layer, r->seq[t], h / group) + (int64_t)first * hd;
+    const uint8_t *keys = cache_of(r, r->kcache, layer, r->seq[t], h / group, chunk);
+    const uint8_t *values = cache_of(r, r->vcache, layer, r->seq[t], h / group, chunk);
     float *q = a->q, *own = a->q + hd, scale = num_div(1.0f, num_sqrt((float)hd));
     int last = chunk == chunks - 1, fresh = single && last ? n - 1 : -1; // the key that is own
+    int old = fresh < 0 ? n : n - 1;                                     // come from the cache
     if (!single) {
         for (int d = (int)threadIdx.x; d < hd; d += THREADS) q[d] = r->q[i * hd + d];
     } else if (warp_id() == 0) {
@@ -164,27 +214,17 @@ DEV void attend(mega *m, const mega_run *r, const mega_phase *p, int layer, int 
     } else if (warp_id() == 1 && last) {
         turn_head(m, r, r->raw_k + key_at, p->norm_k, own, pos, code - 1);
         __syncwarp();
-        if (h % group == 0) append(r, layer, t, h / group, own);
+        if (h % group == 0) append(m, r, layer, t, h / group, own, code - 1);
+        for (int d = lane_id(); d < hd; d += 32) own[d] = as_cached(r, own[d]);
     }
     __syncthreads();
-    for (int j = warp_id(); j < n; j += 4 * WARPS) { // four keys at a time are in flight
-        const float *key[4];
-        float s[4];
-#pragma unroll
-        for (int u = 0; u < 4; u++) {
-            int k = j + u * WARPS < n ? j + u * WARPS : j;
-            key[u] = k == fresh ? own : keys + (int64_t)k * hd, s[u] = 0;
-        }
-        for (int i = lane_id(); i < hd; i += 32) // ascending for each key, as lane_dot
-#pragma unroll
-            for (int u = 0; u < 4; u++) s[u] = num_fma(q[i], key[u][i], s[u]);
-#pragma unroll
-        for (int u = 0; u < 4; u++) {
-            int k = j + u * WARPS;
-            if (k >= n) break;
-            s[u] = num_mul(lane_fold(s[u]), scale);
-            if (lane_id() == 0) a->score[k] = s[u];
-        }
+    if (r->kv_bf16)
+        score_keys(a->score, q, keys, old, hd, scale, 1);
+    else
+        score_keys(a->score, q, keys, old, hd, scale, 0);
+    if (fresh >= 0 && warp_id() == fresh % WARPS) {
+        float s = num_mul(lane_dot(q, own, hd), scale);
+        if (lane_id() == 0) a->score[fresh] = s;
     }
     __syncthreads();
     int at;
@@ -192,17 +232,11 @@ DEV void attend(mega *m, const mega_run *r, const mega_phase *p, int layer, int 
     for (int j = (int)threadIdx.x; j < n; j += THREADS)
         a->weight[j] = num_exp(num_sub(a->score[j], peak));
     __syncthreads();
-    float *part = r->part + (i * ((r->context + GPU_KEYS - 1) / GPU_KEYS) + chunk) * (hd + 2);
+    float *part = r->part + (i * r->chunks + chunk) * (hd + 2);
     for (int d = (int)threadIdx.x; d < hd; d += THREADS) {
-        float sum = 0, newest = fresh < 0 ? 0 : r->v[key_at + d];
-        const float *value = values + d;
-        int old = fresh < 0 ? n : n - 1; // the row's own value, the last, is not in the cache
-        mass = 0;
-#pragma unroll 8
-        for (int j = 0; j < old; j++, value += hd) {
-            mass = num_add(mass, a->weight[j]);
-            sum = num_fma(a->weight[j], *value, sum);
-        }
+        float newest = fresh < 0 ? 0 : as_cached(r, r->v[key_at + d]);
+        float sum = r->kv_bf16 ? sum_values(a->weight, values, old, hd, d, &mass, 1)
+                               : sum_values(a->weight, values, old, hd, d, &mass, 0);
         if (fresh >= 0) {
             mass = num_add(mass, a->weight[old]);
             sum = num_fma(a->weight[old], newest, sum);

@@ -110,22 +110,28 @@ DEV float lane_fold(float acc) {
     for (int d = 16; d > 0; d /= 2) acc = num_add(acc, __shfl_xor_sync(0xffffffffu, acc, d));
     return acc;
 }
+// Element i of floats, or of bf16.
+DEV float wide_at(const void *p, int64_t i, int bf16) {
+    return bf16 ? num_from_bf16(((const uint16_t *)p)[i]) : ((const float *)p)[i];
+}
 // A lane's part of it; 4 terms are read at a time, without a branch, so that they wait together.
-DEV float lane_acc(const float *a, const float *b, int n) {
+DEV float lane_acc(const float *a, const void *b, int n, int bf16) {
     float acc = 0;
     for (int i = lane_id(); i < n; i += 128) {
         float x[4], y[4];
 #pragma unroll
         for (int k = 0; k < 4; k++) {
             int at = i + 32 * k < n ? i + 32 * k : i;
-            x[k] = a[at], y[k] = b[at];
+            x[k] = a[at], y[k] = wide_at(b, at, bf16);
         }
 #pragma unroll
         for (int k = 0; k < 4; k++) acc = i + 32 * k < n ? num_fma(x[k], y[k], acc) : acc;
     }
     return acc;
 }
-DEV float lane_dot(const float *a, const float *b, int n) { return lane_fold(lane_acc(a, b, n)); }
+DEV float lane_dot(const float *a, const float *b, int n) {
+    return lane_fold(lane_acc(a, b, n, 0));
+}
 // The larger of non-negative floats, by their bits.
 DEV uint32_t warp_max(uint32_t x) {
     for (int d = 16; d > 0; d /= 2) {

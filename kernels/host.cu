@@ -23,11 +23,15 @@ static_assert(+EMBED == +OP_EMBED && +QKV == +OP_QKV && +ATTEND == +OP_ATTEND &&
               "tape.h");
 static_assert(+R1 == +LEARN_R1 && +R2 == +LEARN_R2 && +NORMS == +LEARN_NORMS &&
                   +DENSES == +LEARN_DENSE && +TEXT == +LOSS_TEXT && +POLICY == +LOSS_POLICY &&
-                  +MATCH == +LOSS_MATCH,
+                  +MATCH == +LOSS_MATCH && +GPU_SLICE == +HEAD_SLICE,
               "grad.h");
 static_assert(+EMBED_SLOT == +SLOT_EMBED && +HEAD_SLOT == +SLOT_HEAD && +NORM_SLOT == +SLOT_NORM &&
                   +LAYER_SLOTS == +SLOT_LAYERS && +SLOTS_OF_LAYER == W_COUNT + N_COUNT,
               "model.h");
+static_assert(sizeof(mega_how) == sizeof(sample_options) &&
+                  offsetof(mega_how, top_p) == offsetof(sample_options, top_p) &&
+                  offsetof(mega_how, stream) == offsetof(sample_options, stream),
+              "sample.h");
 static_assert(+GPU_KEYS == +KEYS && +GPU_SEGMENT == +SEGMENT, "assay.h");
 
 extern "C" __global__ void megakernel(mega *m);
@@ -59,10 +63,12 @@ typedef struct {
     size_t shared;       // bytes of shared memory of a block
     uint32_t asked;      // commands so far
     long launches;
-    int skip; // of what decode() does, for measuring
+    int skip;            // of what decode() does, for measuring
+    sample_options *how; // [logits_rows] of the run that serves, as the device has them
     resident *have;
     int haves;
-    ref_run *run[RUNS]; // attached, or NULL
+    ref_run *run[RUNS];  // attached, or NULL
+    int32_t *page[RUNS]; // [seqs, chunks] its pages as the device has them
     grad *g;
     optim *o;
     mega_part *part; // [g->parts] as the device has them
@@ -257,12 +263,14 @@ static int attach(gpu *g, int which, ref_run *r, int64_t logits_rows, char err[E
     mega_run *d = &g->m.run[which];
     const model_config *c = &r->m->c;
     int64_t room = (r->room + 15) / 16 * 16, hd = c->head_dim, wide = widest(r);
-    int64_t chunks = (r->context + KEYS - 1) / KEYS, angles = r->context * hd / 2 * 4;
+    int64_t angles = r->context * hd / 2 * 4, table = r->seqs * r->chunks * 4;
+    int64_t kept = r->pages * r->cached * c->kv_heads * r->keys * hd * (c->kv_bf16 ? 2 : 4);
     *d = mega_run{};
     d->hidden = (int32_t)c->hidden, d->inter = (int32_t)c->inter, d->layers = (int32_t)c->layers;
     d->heads = (int32_t)c->heads, d->kv_heads = (int32_t)c->kv_heads, d->head_dim = (int32_t)hd;
     d->vocab = (int32_t)c->vocab, d->eps = c->eps, d->room = (int32_t)room;
-    d->seqs = (int32_t)r->seqs, d->context = (int32_t)r->context, d->cached = (int32_t)r->cached;
+    d->context = (int32_t)r->context, d->keys = (int32_t)r->keys, d->chunks = (int32_t)r->chunks;
+    d->cached = (int32_t)r->cached, d->kv_bf16 = c->kv_bf16;
     d->logits_rows = (int32_t)logits_rows;
     takes(g, room * c->hidden * 4, 2, &d->x, &d->n);
     takes(g, room * c->heads * hd * 4, 3, &d->raw_q, &d->q, &d->o);
@@ -270,20 +278,26 @@ static int attach(gpu *g, int which, ref_run *r, int64_t logits_rows, char err[E
     takes(g, room * c->inter * 4, 3, &d->g, &d->u, &d->h);
     takes(g, room * c->heads * 4, 2, &d->peak, &d->mass);
     takes(g, logits_rows * c->vocab * 4, 1, &d->logits);
-    if (which == RUN_SERVE)
-        takes(g, logits_rows * c->vocab * 4, 1, &d->weight); // others never sample
-    takes(g, r->cached * r->seqs * c->kv_heads * r->context * hd * 4, 2, &d->kcache, &d->vcache);
+    if (which == RUN_SERVE) { // others never sample
+        takes(g, logits_rows * c->vocab * 4, 1, &d->weight);
+        free(g->how);
+        g->how = (sample_options *)must_alloc((size_t)logits_rows, sizeof *g->how);
+        d->how = (mega_how *)keep(g, g->how, logits_rows * (int64_t)sizeof *g->how);
+    }
+    takes(g, kept, 2, &d->kcache, &d->vcache);
     takes(g, room * wide, 1, &d->acts);
     takes(g, room * wide / 32 * 4, 1, &d->mult);
     takes(g, room * 4, 1, &d->e);
-    takes(g, room * c->heads * chunks * (hd + 2) * 4, 1, &d->part);
+    takes(g, room * c->heads * r->chunks * (hd + 2) * 4, 1, &d->part);
     takes(g, g->blocks * room * 4, 2, &d->best, &d->best_id);
     d->token = (int32_t *)take(g, 3 * room * 4);
     d->pos = d->token + room, d->seq = d->pos + room;
     d->arrived = (uint32_t *)keep(g, NULL, room * c->heads * 4);
     d->cos = (float *)keep(g, r->cos, angles), d->sin = (float *)keep(g, r->sin, angles);
+    d->page = (int32_t *)keep(g, r->page, table);
     if (send_tape(g, d, r, err) || settle(g, err)) return -1;
     g->run[which] = r;
+    g->page[which] = (int32_t *)memcpy(must_alloc((size_t)table, 1), r->page, (size_t)table);
     r->phase = run_phase, r->device = g;
     return 0;
 }
@@ -295,10 +309,11 @@ static int gpu_attach(void *device, ref_run *r, int64_t logits_rows, char err[ER
 static void gpu_detach(void *device) {
     gpu *g = (gpu *)device;
     for (int i = 0; i < RUNS; i++)
-        if (g->run[i]) g->run[i]->phase = NULL, g->run[i] = NULL;
+        if (g->run[i]) g->run[i]->phase = NULL, g->run[i] = NULL, free(g->page[i]);
     if (g->g) g->g->pass = NULL, g->g->zero = NULL, g->g->step = NULL;
     free(g->part);
-    g->g = NULL, g->o = NULL, g->part = NULL;
+    free(g->how);
+    g->g = NULL, g->o = NULL, g->part = NULL, g->how = NULL;
     g->haves = 0;
     g->used = g->kept;
 }
@@ -357,6 +372,12 @@ static int alone(const ref_run *r) {
 }
 
 static void put_rows(gpu *g, const mega_run *d, const ref_run *r) {
+    int32_t *page = g->page[d - g->m.run];
+    int64_t table = r->seqs * r->chunks * 4;
+    if (memcmp(page, r->page, (size_t)table)) {
+        memcpy(page, r->page, (size_t)table);
+        put(g, d->page, page, table);
+    }
     put(g, d->token, r->token, r->rows * 4);
     put(g, d->pos, r->pos, r->rows * 4);
     put(g, d->seq, r->seq, r->rows * 4);
@@ -403,10 +424,15 @@ static int gpu_decode(void *device, ref_run *r, const sample_options *o, int64_t
                       int64_t steps, int32_t *out, char err[ERR]) {
     gpu *g = (gpu *)device;
     mega_command c = tape_of(g, r);
+    const mega_run *d = &g->m.run[c.run];
+    int64_t bytes = r->rows * (int64_t)sizeof *o;
     must(r->rows * steps <= DECODED && r->head_from == 0 && alone(r));
     c.single = 1, c.steps = (int32_t)steps, c.known = (int32_t)known, c.skip = g->skip;
-    c.temperature = o->temperature, c.top_p = o->top_p, c.top_k = o->top_k, c.seed = o->seed;
-    put_rows(g, &g->m.run[c.run], r);
+    if (memcmp(g->how, o, (size_t)bytes)) {
+        memcpy(g->how, o, (size_t)bytes);
+        put(g, d->how, o, bytes);
+    }
+    put_rows(g, d, r);
     if (ask(g, &c, err)) return -1;
     if (g->box->failed >= 0) return ref_not_finite(&r->t.phase[g->box->failed], err);
     memcpy(out, g->m.out, (size_t)(r->rows * steps) * sizeof *out);
@@ -535,43 +561,36 @@ static int pass_failed(const grad *gr, int code, char err[ERR]) {
     return mirror ? grad_not_finite(c, layer, p.op, slot, err) : ref_not_finite(&p, err);
 }
 
-// Rows of the pass's samples, one behind the other, each from position 0.
-static void put_samples(gpu *g, ref_run *r, int which, const grad_batch *b) {
-    int64_t T = b->start[b->seqs] - b->start[0], room = g->m.run[which].room;
-    int32_t *rows = (int32_t *)must_alloc((size_t)(3 * room), sizeof *rows);
-    memcpy(rows, b->token + b->start[0], (size_t)T * sizeof *rows);
-    for (int64_t s = 0, t = 0; s < b->seqs; s++)
-        for (int64_t i = 0; i < b->start[s + 1] - b->start[s]; i++, t++)
-            rows[room + t] = (int32_t)i, rows[2 * room + t] = (int32_t)s;
-    ref_rows(r, rows, rows + room, rows + 2 * room, T, T);
-    put(g, g->m.run[which].token, rows, 3 * room * 4);
-    r->token = r->pos = r->seq = NULL;
-    free(rows);
-}
-
-static int run_pass(grad *gr, const grad_batch *b, int back, char err[ERR]) {
-    gpu *g = (gpu *)gr->device;
+static void send_batch(gpu *g, const grad *gr) {
     mega_learn *l = &g->m.learn;
-    int64_t first = b->start[0], T = b->start[b->seqs] - first;
+    const grad_batch *b = &gr->batch;
+    int64_t first = b->start[0], T = gr->r.rows;
     int64_t *start = (int64_t *)must_alloc((size_t)b->seqs + 1, sizeof *start);
     for (int64_t s = 0; s <= b->seqs; s++) start[s] = b->start[s] - first;
     put(g, l->start, start, (b->seqs + 1) * 8);
     free(start);
-    put_samples(g, &gr->r, RUN_LEARN, b);
-    if (g->run[RUN_TEACHER]) put_samples(g, gr->teacher, RUN_TEACHER, b);
+    put_rows(g, &g->m.run[RUN_LEARN], &gr->r);
+    if (g->run[RUN_TEACHER]) put_rows(g, &g->m.run[RUN_TEACHER], gr->teacher);
     put(g, l->target, b->target + first, T * 4);
     put(g, l->weight, b->weight + first, T * 4);
     put(g, l->old, b->old ? b->old + first : NULL, T * 4);
     put(g, l->loss, &gr->loss, 8);
     l->kind = gr->kind, l->low = gr->low, l->high = gr->high, l->samples = gr->samples;
-    l->seqs = (int32_t)b->seqs;
+    l->seqs = (int32_t)b->seqs, l->whole = gr->whole, l->pieces = (int32_t)gr->pieces;
     g->changed = 1;
+}
+
+static int run_pass(grad *gr, int64_t n, char err[ERR]) {
+    gpu *g = (gpu *)gr->device;
     mega_command c = {};
-    c.op = CMD_LEARN, c.back = back, c.rows = (int32_t)T;
+    c.op = CMD_LEARN, c.back = gr->back, c.rows = (int32_t)gr->r.rows;
+    c.first = (int32_t)gr->slice, c.last = (int32_t)(gr->slice + n);
+    if (gr->slice == 0) send_batch(g, gr);
     if (ask(g, &c, err)) return -1;
     if (g->box->failed >= 0) return pass_failed(gr, g->box->failed, err);
-    get(g, &gr->loss, l->loss, 8);
-    get(g, gr->logp, l->logp, T * 4);
+    if (c.last < gr->slices) return 0;
+    get(g, &gr->loss, g->m.learn.loss, 8);
+    get(g, gr->logp, g->m.learn.logp, gr->r.rows * 4);
     return g->err[0] ? fail(err, "%s", g->err) : 0;
 }
 
@@ -598,12 +617,12 @@ static float run_step(grad *gr, const optim_now *now) {
 static int gpu_learn(void *device, grad *gr, optim *o, char err[ERR]) {
     gpu *g = (gpu *)device;
     mega_learn *l = &g->m.learn;
-    int64_t rows = least(gr->r.context, HEAD_PIECE);
+    int64_t rows = least(gr->r.room, HEAD_PIECE);
     *l = mega_learn{};
     for (int i = 0; i < gr->parts && gr->r.m; i++) { // then a sample's logits are in one piece
         int slot = gr->part[i].slot;
         if (slot == SLOT_NORM || slot == (gr->r.m->c.tied ? SLOT_EMBED : SLOT_HEAD))
-            rows = gr->r.context;
+            rows = rows > gr->r.context ? rows : gr->r.context;
     }
     if (gr->r.m && attach(g, RUN_LEARN, &gr->r, rows, err)) return -1;
     if (gr->kind == LOSS_MATCH && attach(g, RUN_TEACHER, gr->teacher, rows, err)) return -1;

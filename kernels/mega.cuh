@@ -21,6 +21,7 @@ enum {
     FEW = 4,                           // tokens whose activations every block quantises for itself
     GPU_KEYS = 256,                    // keys of one attention chunk, as KEYS in assay.h
     GPU_SEGMENT = 1024,                // as SEGMENT
+    GPU_SLICE = 32,                    // rows of a piece of the head, as HEAD_SLICE in grad.h
     HEAD_PIECE = 128,                  // rows whose logits exist at a time, as HEAD_ROWS in grad.c
     RUN_SERVE = 0,
     RUN_LEARN = 1,
@@ -56,6 +57,14 @@ typedef struct {
     float *norm_q, *norm_k; // [head_dim] or NULL
 } mega_phase;
 
+// How a row is sampled: the words of sample_options (sample.h).
+typedef struct {
+    float temperature;
+    int32_t top_k;
+    float top_p;
+    uint32_t seed, stream;
+} mega_how;
+
 // A model with the buffers of a batch; the fields are those of ref_run.
 typedef struct {
     int32_t hidden, inter, layers, heads, kv_heads, head_dim, vocab;
@@ -64,7 +73,8 @@ typedef struct {
     int32_t phases;
     mega_phase *phase;             // the tape
     int32_t room;                  // rows that the buffers hold, a multiple of 16
-    int32_t seqs, context, cached; // of the cache, as in ref_run
+    int32_t context, keys, chunks; // of a sequence, a page, a sequence, as in ref_run
+    int32_t cached, kv_bf16;       // of the cache, as in ref_run and model_config
     int32_t logits_rows;           // rows that logits holds
     int32_t *token, *pos, *seq;    // [room]
     float *x, *n;                  // [room, hidden]; n: normed, for dense matrices only
@@ -73,7 +83,8 @@ typedef struct {
     float *g, *u, *h;              // [room, inter]; h = silu(g) u
     float *peak, *mass;            // [room, heads] of the softmax
     float *logits;                 // [logits_rows, vocab]
-    float *kcache, *vcache;        // [cached, seqs, kv_heads, context, head_dim]
+    int32_t *page;                 // [seqs, chunks]
+    uint8_t *kcache, *vcache;      // [pages, cached, kv_heads, keys, head_dim] float or bf16
     float *cos, *sin;              // [context, head_dim/2]
     int8_t *acts;                  // many tokens: [blocks][room][16] quantised input of a phase
     int32_t *mult;                 // [groups][room]: m_g << (e_g - E + 16)
@@ -81,6 +92,7 @@ typedef struct {
     float *part;                   // [room, heads, chunks of the context, head_dim + 2]
     uint32_t *arrived;             // [room, heads] chunks done, 0 between phases
     float *weight;                 // [logits_rows, vocab] RUN_SERVE: of sampling, e^((z - max) / T)
+    mega_how *how;                 // [logits_rows] RUN_SERVE
     float *best;                   // [blocks of the grid, room] best logit of a block's rows
     int32_t *best_id;              // the same, its token
 } mega_run;
@@ -109,19 +121,20 @@ typedef struct {
     int64_t samples;
     float low, high;
     int32_t seqs;
-    int64_t *start;      // [seqs + 1], from 0
-    int32_t *target;     // [room]
-    float *weight, *old; // [room]
-    float *in;           // [layers, room, hidden]
-    float *dx, *y;       // [room, hidden]
-    float *dq, *dout;    // [room, heads*head_dim]
-    float *dk, *dv;      // [room, kv_heads*head_dim]
-    float *dh;           // [room, inter]
-    float *wide;         // [room, the widest pad] gradient of a rotated input
-    float *logp;         // [room]
-    int64_t *loss;       // [1] in units, of the batch so far
-    uint64_t *squares;   // [grid, 3] partial sums of squares, 192 bits each
-    float *norm;         // [1] of the last update's mean gradient, before clipping
+    int32_t whole, pieces; // of the head, as in grad
+    int64_t *start;        // [seqs + 1], from 0
+    int32_t *target;       // [room]
+    float *weight, *old;   // [room]
+    float *in;             // [layers, room, hidden]
+    float *dx, *y;         // [room, hidden]
+    float *dq, *dout;      // [room, heads*head_dim]
+    float *dk, *dv;        // [room, kv_heads*head_dim]
+    float *dh;             // [room, inter]
+    float *wide;           // [room, the widest pad] gradient of a rotated input
+    float *logp;           // [room]
+    int64_t *loss;         // [1] in units, of the batch so far
+    uint64_t *squares;     // [grid, 3] partial sums of squares, 192 bits each
+    float *norm;           // [1] of the last update's mean gradient, before clipping
 } mega_learn;
 
 typedef enum { CMD_NONE, CMD_RUN, CMD_LEARN, CMD_UPDATE, CMD_BARRIERS, CMD_STOP } mega_op;
@@ -129,14 +142,11 @@ typedef enum { CMD_NONE, CMD_RUN, CMD_LEARN, CMD_UPDATE, CMD_BARRIERS, CMD_STOP 
 typedef struct {
     int32_t op;          // mega_op
     int32_t run;         // CMD_RUN: which
-    int32_t first, last; // CMD_RUN: phases first .. last - 1 of its tape
+    int32_t first, last; // CMD_RUN: phases first .. last - 1 of its tape; CMD_LEARN: slices
     int32_t rows, head_from;
     int32_t single; // no two rows are of one sequence: the cache is appended within ATTEND
     int32_t steps;  // CMD_RUN: > 0: sample after HEAD and go on, so many tokens a row
-    float temperature, top_p;
-    int32_t top_k;
-    uint32_t seed;
-    int32_t back;                                             // CMD_LEARN: 0: forward and loss only
+    int32_t back;   // CMD_LEARN: 0: forward and loss only
     float count, rate, ratio, beta1, beta2, eps, decay, clip; // CMD_UPDATE; rate: of this step
     float correct_m, correct_v;                               // 1 / (1 - beta^t)
     int32_t known;                                            // steps > 0: ids below it are sampled

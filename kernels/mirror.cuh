@@ -84,18 +84,19 @@ typedef struct {
 } score_of;
 
 // Of a query and a key: the share of the softmax, and the gradient of the score; a warp.
-DEV void score_mirror(const score_of *c, const float *q, const float *d, const float *key,
-                      const float *value, int hd, float *weight, float *s) {
-    float score = num_mul(lane_dot(q, key, hd), c->scale);
+DEV void score_mirror(const score_of *c, const float *q, const float *d, const uint8_t *key,
+                      const uint8_t *value, int hd, int bf16, float *weight, float *s) {
+    float score = num_mul(lane_fold(lane_acc(q, key, hd, bf16)), c->scale);
+    float dp = lane_fold(lane_acc(d, value, hd, bf16));
     *weight = num_div(num_exp(num_sub(score, c->peak)), c->mass);
-    *s = num_mul(num_mul(*weight, num_sub(lane_dot(d, value, hd), c->all)), c->scale);
+    *s = num_mul(num_mul(*weight, num_sub(dp, c->all)), c->scale);
 }
 // y += s x, from element `first` on.
-DEV void add_times(float y[STRIP / 32], float s, const float *x, int first, int hd) {
+DEV void add_times(float y[STRIP / 32], float s, const void *x, int first, int hd, int bf16) {
 #pragma unroll
     for (int i = 0; i < STRIP / 32; i++) {
         int c = first + lane_id() + 32 * i;
-        if (c < hd) y[i] = num_fma(s, x[c], y[i]);
+        if (c < hd) y[i] = num_fma(s, wide_at(x, c, bf16), y[i]);
     }
 }
 DEV void put_strip(float *to, const float y[STRIP / 32], int first, int hd) {
@@ -105,40 +106,51 @@ DEV void put_strip(float *to, const float y[STRIP / 32], int first, int hd) {
 }
 
 // From dout to dq: for a query head one sum over keys, ascending. A warp for each; d o is kept.
-PHASE void query_mirror(mega *m, const mega_run *r, int layer, int T) {
+DEV void query_sums(mega *m, const mega_run *r, int layer, int T, int bf16) {
     const mega_learn *l = &m->learn;
     int hd = r->head_dim, group = r->heads / r->kv_heads;
     float scale = num_div(1.0f, num_sqrt((float)hd));
     for (int i = grid_warp(); i < T * r->heads; i += grid_warps()) {
         int t = i % T, h = i / T;
         int64_t row = (int64_t)t * r->heads + h;
-        const float *keys = cache_of(r, r->kcache, layer, r->seq[t], h / group);
-        const float *values = cache_of(r, r->vcache, layer, r->seq[t], h / group);
         const float *q = r->q + row * hd, *d = l->dout + row * hd;
         score_of c = {scale, r->peak[row], r->mass[row], lane_dot(d, r->o + row * hd, hd)};
         if (lane_id() == 0) l->dh[row] = c.all;
         for (int first = 0; first < hd; first += STRIP) {
+            const uint8_t *key = NULL, *value = NULL;
             float dq[STRIP / 32] = {0}, weight, s;
-            for (int64_t j = 0; j <= r->pos[t]; j++) {
-                score_mirror(&c, q, d, keys + j * hd, values + j * hd, hd, &weight, &s);
-                add_times(dq, s, keys + j * hd, first, hd);
+            for (int j = 0; j <= r->pos[t]; j++) {
+                if (j % GPU_KEYS == 0) {
+                    key = cache_of(r, r->kcache, layer, r->seq[t], h / group, j / GPU_KEYS);
+                    value = cache_of(r, r->vcache, layer, r->seq[t], h / group, j / GPU_KEYS);
+                }
+                score_mirror(&c, q, d, key, value, hd, bf16, &weight, &s);
+                add_times(dq, s, key, first, hd, bf16);
+                key += key_bytes(r), value += key_bytes(r);
             }
             put_strip(l->dq + row * hd, dq, first, hd);
         }
     }
 }
+PHASE void query_mirror(mega *m, const mega_run *r, int layer, int T) {
+    if (r->kv_bf16)
+        query_sums(m, r, layer, T, 1);
+    else
+        query_sums(m, r, layer, T, 0);
+}
 
 // To dk and dv: for a key head one sum, query heads ascending, in each the positions ascending. A
 // warp for each.
-PHASE void key_mirror(mega *m, const mega_run *r, int layer, int T) {
+DEV void key_sums(mega *m, const mega_run *r, int layer, int T, int bf16) {
     const mega_learn *l = &m->learn;
     int hd = r->head_dim, group = r->heads / r->kv_heads;
     float scale = num_div(1.0f, num_sqrt((float)hd));
     for (int i = grid_warp(); i < T * r->kv_heads; i += grid_warps()) {
         int t = i % T, head = i / T, seq = r->seq[t], last = (int)l->start[seq + 1];
         int64_t own = ((int64_t)t * r->kv_heads + head) * hd;
-        const float *key = cache_of(r, r->kcache, layer, seq, head) + (int64_t)r->pos[t] * hd;
-        const float *value = cache_of(r, r->vcache, layer, seq, head) + (int64_t)r->pos[t] * hd;
+        int chunk = r->pos[t] / GPU_KEYS, at = r->pos[t] % GPU_KEYS * key_bytes(r);
+        const uint8_t *key = cache_of(r, r->kcache, layer, seq, head, chunk) + at;
+        const uint8_t *value = cache_of(r, r->vcache, layer, seq, head, chunk) + at;
         for (int first = 0; first < hd; first += STRIP) {
             float dk[STRIP / 32] = {0}, dv[STRIP / 32] = {0}, weight, s;
             for (int h = head * group; h < (head + 1) * group; h++)
@@ -146,14 +158,20 @@ PHASE void key_mirror(mega *m, const mega_run *r, int layer, int T) {
                     int64_t row = (int64_t)p * r->heads + h;
                     const float *q = r->q + row * hd, *d = l->dout + row * hd;
                     score_of c = {scale, r->peak[row], r->mass[row], l->dh[row]};
-                    score_mirror(&c, q, d, key, value, hd, &weight, &s);
-                    add_times(dk, s, q, first, hd);
-                    add_times(dv, weight, d, first, hd);
+                    score_mirror(&c, q, d, key, value, hd, bf16, &weight, &s);
+                    add_times(dk, s, q, first, hd, 0);
+                    add_times(dv, weight, d, first, hd, 0);
                 }
             put_strip(l->dk + own, dk, first, hd);
             put_strip(l->dv + own, dv, first, hd);
         }
     }
+}
+PHASE void key_mirror(mega *m, const mega_run *r, int layer, int T) {
+    if (r->kv_bf16)
+        key_sums(m, r, layer, T, 1);
+    else
+        key_sums(m, r, layer, T, 0);
 }
 
 // ---- layers
@@ -306,8 +324,8 @@ DEV int stopped(mega *m, int offset) {
     return 1;
 }
 
-// Rows first .. first + T - 1 of the pass, of one sample: logits, loss, and with back their mirror,
-// which leaves the gradient of the residual stream in learn.dx. 1: it failed.
+// Rows first .. first + T - 1 of the pass: logits, loss, and with back their mirror, which leaves the
+// gradient of the residual stream in learn.dx. 1: it failed.
 PHASE int head_mirror(mega *m, mega_run *r, mega_run *teacher, int first, int T, int back) {
     float *dx = m->learn.dx + (int64_t)first * r->hidden;
     const float *x = r->x + (int64_t)first * r->hidden;
@@ -331,43 +349,42 @@ PHASE int head_mirror(mega *m, mega_run *r, mega_run *teacher, int first, int T,
     return stopped(m, 0);
 }
 
-// A sample's rows in pieces, so that few logits exist at a time; in one piece where its shares
-// depend on all of its rows. 1: it failed.
-DEV int heads(mega *m, mega_run *r, mega_run *teacher, int back) {
-    const mega_learn *l = &m->learn;
-    int slot = l->tied ? EMBED_SLOT : HEAD_SLOT;
-    int whole = back && (part_at(m, NORM_SLOT, NORMS) || part_at(m, slot, DENSES) ||
-                         part_at(m, slot, R1) || part_at(m, slot, R2));
-    for (int s = 0; s < l->seqs; s++)
-        for (int t = (int)l->start[s], n; t < l->start[s + 1]; t += n) {
-            n = (int)l->start[s + 1] - t;
-            if (!whole && n > HEAD_PIECE) n = HEAD_PIECE;
-            if (head_mirror(m, r, teacher, t, n, back)) return 1;
-        }
-    return 0;
+// The row where piece i of the head begins.
+DEV int piece_row(const mega_learn *l, int i, int T) {
+    if (l->whole) return (int)l->start[i];
+    return i * GPU_SLICE < T ? i * GPU_SLICE : T;
 }
 
 // ---- passes
 
-// Forward, loss, and with back the mirrors: adds to the loss and to every sum.
+// Slices first .. last - 1 of a pass, in the order of grad.c: forward, loss, and with back the
+// mirrors. Adds to the loss and to every sum.
 PHASE void learn_pass(mega *m) {
     const mega_learn *l = &m->learn;
     mega_run *r = &m->run[RUN_LEARN], *teacher = l->kind == MATCH ? &m->run[RUN_TEACHER] : NULL;
-    int T = state()->command.rows, back = state()->command.back;
-    run_phases(m, r, 0, 1, T, T, 0);
-    for (int i = 0; i < r->layers; i++) {
+    int T = state()->command.rows, back = state()->command.back, last = state()->command.last;
+    int i = state()->command.first, top = r->layers + (teacher != NULL), bottom = top + l->pieces;
+    if (i == 0) run_phases(m, r, 0, 1, T, T, 0);
+    for (; i < last && i < r->layers; i++) {
         int64_t n = (int64_t)T * r->hidden;
         if (back) copy_floats(l->in + (int64_t)i * r->room * r->hidden, r->x, n);
         run_phases(m, r, 5 * i + QKV, 5 * i + DOWN + 1, T, T, 0);
     }
     if (stopped(m, 0)) return;
-    if (teacher) {
+    if (teacher && i < last && i == r->layers) {
         run_phases(m, teacher, 0, teacher->phases - 1, T, T, 0);
         if (stopped(m, FAIL_TEACHER)) return;
+        i++;
     }
-    if (heads(m, r, teacher, back) || !back) return;
-    for (int layer = r->layers - 1; layer >= 0; layer--)
-        layer_mirror(m, r, layer, (span_of){T, l->seqs, l->start});
-    embed_mirror(m, r, T);
+    for (int n; i < last && i < bottom; i += n) {
+        n = l->whole ? 1 : HEAD_PIECE / GPU_SLICE;
+        if (i + n > last) n = last - i;
+        if (i + n > bottom) n = bottom - i;
+        int row = piece_row(l, i - top, T), end = piece_row(l, i + n - top, T);
+        if (head_mirror(m, r, teacher, row, end - row, back)) return;
+    }
+    for (; i < last; i++)
+        layer_mirror(m, r, bottom + r->layers - 1 - i, (span_of){T, l->seqs, l->start});
+    if (last == bottom + r->layers) embed_mirror(m, r, T);
 }
 #endif

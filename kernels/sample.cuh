@@ -108,32 +108,32 @@ DEV int in_order(sampling *s, const float *e, int n, uint64_t target, uint64_t o
 
 // Logits t, of the run's row `row`, with a temperature; a block.
 DEV int draw(mega *m, const mega_run *r, int t, int row, int top) {
-    const mega_command *c = &state()->command;
+    const mega_how c = r->how[t];
     sampling *s = (sampling *)scratch(m);
     int n = known_ids(r);
     const float *z = r->logits + (int64_t)t * r->vocab;
     float *e = r->weight + (int64_t)t * r->vocab, most = z[top];
     uint64_t total = 0, own = 0;
     for (int i = (int)threadIdx.x; i < n; i += THREADS) {
-        e[i] = num_exp(num_div(num_sub(z[i], most), c->temperature));
+        e[i] = num_exp(num_div(num_sub(z[i], most), c.temperature));
         own += weight_of(e, i);
     }
     total = block_sum(s, own);
-    if (c->top_k > 0 && c->top_k < n) {
-        rank last = search(s, e, n, (uint64_t)c->top_k - 1, 0);
-        total = last.sum + ((uint64_t)c->top_k - last.many) * last.weight;
+    if (c.top_k > 0 && c.top_k < n) {
+        rank last = search(s, e, n, (uint64_t)c.top_k - 1, 0);
+        total = last.sum + ((uint64_t)c.top_k - last.many) * last.weight;
     }
-    if (c->top_p < 1) {
-        uint64_t share = (uint64_t)num_mul(c->top_p, 65536.0f);
+    if (c.top_p < 1) {
+        uint64_t share = (uint64_t)num_mul(c.top_p, 65536.0f);
         uint64_t enough = (uint64_t)((unsigned __int128)total * share >> 16);
         uint64_t target = enough ? enough - 1 : 0;
         rank last = search(s, e, n, target, 1);
         total = last.sum + ((target - last.sum) / last.weight + 1) * last.weight;
     }
     uint32_t pos = (uint32_t)r->pos[row] + 1; // of the token that is drawn
-    uint64_t word = philox(c->seed, 0x73616d70, pos, (uint32_t)r->seq[row]);
+    uint64_t word = philox(c.seed, 0x73616d70, pos, c.stream);
     uint64_t target = (uint64_t)((unsigned __int128)word * total >> 64), only = 0;
-    if (c->top_k > 0 || c->top_p < 1) { // candidates stand from the heaviest on
+    if (c.top_k > 0 || c.top_p < 1) { // candidates stand from the heaviest on
         rank at = search(s, e, n, target, 1);
         only = at.weight;
         target = (target - at.sum) / only;
@@ -161,7 +161,7 @@ DEV int sample_row(mega *m, const mega_run *r, const mega_phase *head, int t, in
     }
     __syncthreads();
     at = state()->word[1];
-    return state()->command.temperature > 0 ? draw(m, r, t, row, at) : at;
+    return r->how[t].temperature > 0 ? draw(m, r, t, row, at) : at;
 }
 
 // The next token of every row whose logits there are (rows head_from ..): into out, and into the

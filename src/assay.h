@@ -24,12 +24,15 @@ enum {
     KEYS = 256,        // keys of one attention chunk
 };
 
-// Writes the error line and returns -1, so that a parser can say `return fail(err, ...)`.
+// Writes the error line and returns -1, so that a parser can say `return fail(err, ...)`. It is one
+// line: names and texts of strangers stand in it.
 __attribute__((format(printf, 2, 3))) static inline int fail(char err[ERR], const char *fmt, ...) {
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(err, ERR, fmt, ap);
     va_end(ap);
+    for (char *p = err; *p; p++)
+        if ((unsigned char)*p < 32 || *p == 127) *p = '?';
     return -1;
 }
 

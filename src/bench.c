@@ -1,5 +1,6 @@
 // bench.c - sizes and speed.
 #include "bench.h"
+#include "engine.h"
 #include "simd.h"
 #include <omp.h>
 #include <sys/resource.h>
@@ -289,4 +290,119 @@ int bench_device(const backend *by, const char *shape, char err[ERR]) {
     if (!bad) printf("kernel launches: %ld\n", f.launches);
     model_close(&m);
     return bad;
+}
+
+// ---- serving and learning together
+
+enum { STREAMS = 8, FIRSTS = 5, WORDS = 32, SERVE_CONTEXT = 512 };
+
+// What is measured of one engine.
+typedef struct {
+    double decode, learn, first[FIRSTS]; // tokens a second; seconds
+} together;
+
+static int never(void *ctx, journal_kind kind, const void *data, uint32_t size, char err[ERR]) {
+    (void)ctx, (void)kind, (void)data, (void)size, (void)err;
+    return 0;
+}
+
+static int ask(engine *e, uint64_t id, int64_t most, char err[ERR]) {
+    uint8_t p[J_REQUEST_HEAD + 4 * WORDS];
+    int32_t prompt[WORDS];
+    const sample_options how = {0.8f, 0, 1, 1, (uint32_t)id};
+    for (int32_t i = 0; i < WORDS; i++) prompt[i] = (i * i + (int32_t)id) % 251;
+    uint32_t size = engine_request(p, id, 0, &how, -1, most, prompt, WORDS);
+    return engine_input(e, &(journal_record){J_REQUEST, size, .data = p}, err);
+}
+
+// Turns for so many seconds, with so many sequences at a time; *id: of the last one.
+static int spend(engine *e, double seconds, int streams, uint64_t *id, char err[ERR]) {
+    double begun = bench_now();
+    while (bench_now() - begun < seconds) {
+        engine_state s = engine_now(e);
+        if (s.running + s.waiting < streams && ask(e, ++*id, SERVE_CONTEXT - WORDS, err)) return -1;
+        if (engine_turn(e, err) < 0) return -1;
+    }
+    return 0;
+}
+
+// Rates over so many seconds; then FIRSTS requests more, one by one, until each has its token.
+static int time_engine(engine *e, int streams, double seconds, int64_t row, together *t,
+                       char err[ERR]) {
+    uint64_t id = 0;
+    if (spend(e, seconds / 8, streams, &id, err)) return -1; // prompts, and cold memory
+    engine_state a = engine_now(e);
+    double begun = bench_now();
+    if (spend(e, seconds, streams, &id, err)) return -1;
+    engine_state b = engine_now(e);
+    double took = bench_now() - begun;
+    t->decode = (double)(b.tokens - a.tokens) / took;
+    t->learn = (double)(b.work[1] - a.work[1]) / (double)row / took;
+    for (int i = 0; i < FIRSTS && streams; i++) {
+        uint64_t before = engine_now(e).prompt_tokens;
+        begun = bench_now();
+        if (ask(e, ++id, 1, err)) return -1;
+        while (engine_now(e).prompt_tokens < before + WORDS)
+            if (engine_turn(e, err) < 0) return -1;
+        t->first[i] = bench_now() - begun;
+        if (spend(e, seconds / 16, streams, &id, err)) return -1;
+    }
+    return 0;
+}
+
+static int bench_engine(model *m, const backend *by, int streams, int learn, long share,
+                        double seconds, together *t, char err[ERR]) {
+    enum { TEXT = 4096 };
+    train_text text = {must_alloc(TEXT, sizeof(int32_t)), TEXT};
+    int64_t context = m->c.context < SERVE_CONTEXT ? m->c.context : SERVE_CONTEXT, row = 0;
+    for (int i = 0; i < TEXT; i++) text.id[i] = i * i % 251;
+    engine_options o = {.slots = STREAMS + 1,
+                        .context = context,
+                        .slice = 64,
+                        .share = share,
+                        .floor = by->device ? 64 : 1,
+                        .snapshot = 1 << 24,
+                        .known = m->c.vocab};
+    o.pages = o.slots * ((context + KEYS - 1) / KEYS);
+    o.train = (train_options){.steps = 1 << 20, .batch = 2, .micro = 1, .ctx = 128, .by = by};
+    o.train.warmup = o.train.clip = o.train.decay = -1;
+    if (learn && train_settle(&o.train, m, err)) return -1;
+    if (!learn) o.train.steps = 0;
+    for (int i = SLOT_LAYERS; i < model_slots(&m->c); i++) {
+        const tq_matrix *w = model_matrix(m, i);
+        if (w) row += 4 * w->rows * w->cols; // forward, and three times as much back
+    }
+    row += 2 * m->c.vocab * m->c.hidden;
+    engine_owner owner = {.made = never};
+    engine *e = engine_open(m, by, &o, &text, &owner);
+    int bad = engine_wake(e, 1, err) || time_engine(e, streams, seconds, row, t, err);
+    engine_close(e);
+    free(text.id);
+    return bad;
+}
+
+int bench_serve(const char *shape, const backend *by, long share, char err[ERR]) {
+    together alone = {0}, learn = {0}, both = {0};
+    const model_config *c = model_shape(shape);
+    model m;
+    model_random(&m, c, KIND_TQ4, 1);
+    m.c.eos_count = 0;
+    double seconds = c->hidden < 256 ? 8 : 60;
+    int bad = bench_engine(&m, by, STREAMS, 0, share, seconds, &alone, err) ||
+              bench_engine(&m, by, 0, 1, share, seconds, &learn, err) ||
+              bench_engine(&m, by, STREAMS, 1, share, seconds, &both, err);
+    model_close(&m);
+    if (bad) return -1;
+    printf(
+        "shape %s, random weights, %d threads, %d streams, learning R1 and R2 in windows of 128, "
+        "share %ld%%\n",
+        shape, omp_get_max_threads(), STREAMS, share);
+    printf("%-34s %10s %10s %7s\n", "", "alone", "together", "ratio");
+    printf("%-34s %10.1f %10.1f %6.0f%%\n", "tokens/s decoded", alone.decode, both.decode,
+           100 * both.decode / alone.decode);
+    printf("%-34s %10.1f %10.1f %6.0f%%\n", "tokens/s learned", learn.learn, both.learn,
+           100 * both.learn / learn.learn);
+    printf("%-34s %10.3f %10.3f\n", "first token, s (median of 5)", median(alone.first, FIRSTS),
+           median(both.first, FIRSTS));
+    return 0;
 }

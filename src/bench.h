@@ -11,6 +11,9 @@ void bench_sizes(void); // a table to stdout
 int bench_decode(const char *shape, char err[ERR]);
 // Forward passes and whole steps of learning at a shape, their ratio, and the memory they took.
 int bench_learn(const char *shape, char err[ERR]);
-// The same on a device: decoding in batches, prefill, learning, and what its one launch costs.
+// Serving and learning alone and together, at a shape and a share of the work (chapter 12): tokens a
+// second, and how long the first token of a request takes.
+int bench_serve(const char *shape, const backend *by, long share, char err[ERR]);
+// On a device: decoding in batches, prefill, learning, and what its one launch costs.
 int bench_device(const backend *by, const char *shape, char err[ERR]);
 #endif

@@ -381,3 +381,31 @@ int convert_write(const model *dense, const char *from, const char *to, tq_rung 
     convert_plan_free(&p);
     return bad ? -1 : 0;
 }
+
+char *convert_read(const char *path, size_t *n, char err[ERR]) {
+    FILE *f = strcmp(path, "-") ? fopen(path, "rb") : stdin;
+    char *p = NULL;
+    size_t room = 0, got;
+    *n = 0;
+    if (!f) {
+        fail(err, "%.300s: %s", path, strerror(errno));
+        return NULL;
+    }
+    do {
+        if (*n + 65537 > room) {
+            char *bigger = must_alloc(room = 2 * room + 65537, 1);
+            if (p) memcpy(bigger, p, *n);
+            free(p);
+            p = bigger;
+        }
+        got = fread(p + *n, 1, 65536, f);
+        *n += got;
+    } while (got);
+    p[*n] = 0;
+    int bad = ferror(f);
+    if (f != stdin) fclose(f);
+    if (!bad) return p;
+    fail(err, "%.300s: %s", path, strerror(errno));
+    free(p);
+    return NULL;
+}

@@ -54,4 +54,6 @@ int convert_file(const char *path, const tensor *t, int n, const char *const met
 // After an error, f being NULL too, nothing is left.
 FILE *convert_create(const char *path);
 int convert_commit(FILE *f, const char *path, char err[ERR]);
+// All of a file, or of stdin for "-": *n bytes with a NUL behind them. NULL: err says why.
+char *convert_read(const char *path, size_t *n, char err[ERR]);
 #endif

@@ -59,6 +59,21 @@ static void get(const uint8_t **p, void *value, size_t size) {
     *p += size;
 }
 
+static uint8_t *put(uint8_t *p, const void *value, size_t size) {
+    memcpy(p, value, size);
+    return p + size;
+}
+
+uint32_t engine_request(uint8_t *p, uint64_t id, uint64_t time, const sample_options *how, int top,
+                        int64_t most, const int32_t *prompt, int64_t n) {
+    const int32_t rest[] = {top, (int32_t)most, (int32_t)n}, top_k = how->top_k;
+    p = put(put(put(p, &(uint64_t){0}, 8), &id, 8), &time, 8);
+    p = put(put(put(p, &how->temperature, 4), &top_k, 4), &how->top_p, 4);
+    p = put(put(put(p, &how->seed, 4), &how->stream, 4), rest, sizeof rest);
+    put(p, prompt, (size_t)n * 4);
+    return J_REQUEST_HEAD + 4 * (uint32_t)n;
+}
+
 static int input_request(engine *e, const uint8_t *p, uint32_t size, char err[ERR]) {
     sequence *s = must_alloc(1, sizeof *s);
     int32_t top_k = 0, top = 0, most = 0, n = 0;
@@ -313,6 +328,7 @@ static int serve_turn(engine *e, char err[ERR]) {
     for (long i = e->now.running - 1; i >= 0; i--)
         if (e->open[i]->end) leave(e, i);
     e->debt += cost * e->o.share;
+    e->now.work[0] += cost;
     return 1;
 }
 
@@ -411,7 +427,7 @@ static int update_turn(engine *e, char err[ERR]) {
 }
 
 static int snapshot_turn(engine *e, char err[ERR]) {
-    uint8_t out[48 + 24] = {0};
+    uint8_t out[J_SNAPSHOT_HEAD + 24] = {0};
     const journal_record *r = NULL;
     if (e->told_learn && !(r = e->owner.told(e->owner.ctx, J_SNAPSHOT, err))) return -1;
     memcpy(out, &e->now.turn, 8), memcpy(out + 8, &e->now.version, 8);
@@ -419,9 +435,11 @@ static int snapshot_turn(engine *e, char err[ERR]) {
         memcpy(out + 16, r->data + 16, 32);
     else
         engine_digest(e, 1, out + 16);
-    int n = snprintf((char *)out + 48, 24, "v%08llu", (unsigned long long)e->now.version);
+    int n =
+        snprintf((char *)out + J_SNAPSHOT_HEAD, 24, "v%08llu", (unsigned long long)e->now.version);
     e->due = 0;
-    return e->owner.made(e->owner.ctx, J_SNAPSHOT, out, 48 + (uint32_t)n, err) ? -1 : 1;
+    return e->owner.made(e->owner.ctx, J_SNAPSHOT, out, J_SNAPSHOT_HEAD + (uint32_t)n, err) ? -1
+                                                                                            : 1;
 }
 
 static int learn_turn(engine *e, char err[ERR]) {
@@ -429,7 +447,9 @@ static int learn_turn(engine *e, char err[ERR]) {
     if (!e->samples) begin_batch(e);
     if (e->done == e->samples) return update_turn(e, err);
     if (!e->pass) begin_pass(e);
-    e->debt -= grad_cost(&e->g) * (100 - e->o.share);
+    int64_t cost = grad_cost(&e->g);
+    e->debt -= cost * (100 - e->o.share);
+    e->now.work[1] += cost;
     int more = e->told_learn ? grad_skip(&e->g) : grad_slice(&e->g, err);
     if (!more) e->done += e->pass, e->pass = 0;
     return more < 0 ? -1 : 1;

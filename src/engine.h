@@ -59,6 +59,7 @@ typedef struct {
     long running, waiting, pages_used, given; // given: samples that wait to be learned
     long step;
     float loss, norm; // of the last step: nats a token; of its mean gradient
+    int64_t work[2];  // multiply-adds so far, by the rule's count: serving, learning
 } engine_state;
 
 // text: what is learned, id NULL: samples only. The engine changes m. It begins told: engine_wake().
@@ -66,6 +67,10 @@ engine *engine_open(model *m, const backend *by, const engine_options *o, const 
                     const engine_owner *owner);
 void engine_close(engine *e);
 void engine_own(engine *e, engine_owner owner); // another one from here on
+// The payload of a J_REQUEST into p [J_REQUEST_HEAD + 4 n]; returns its size. turn: 0, whoever takes
+// it knows. time: unix, ms.
+uint32_t engine_request(uint8_t *p, uint64_t id, uint64_t time, const sample_options *how, int top,
+                        int64_t most, const int32_t *prompt, int64_t n);
 // Applies a record that came from outside. -1: it does not fit this engine.
 int engine_input(engine *e, const journal_record *r, char err[ERR]);
 // One turn: 1, or 0 when there is nothing to do. -1: a value was not finite, or owner said so.

@@ -101,8 +101,15 @@ static void block16(const tq_matrix *m, int64_t r, int64_t p, float out[TILE_COL
         memcpy(out, (const float *)m->dense + r * m->cols + p * BLOCK, (size_t)n * sizeof *out);
         return;
     }
-    int s = m->scale[r * (m->pad / BLOCK) + p];
-    for (int i = 0; i < BLOCK; i++) out[i] = (float)(s * tq_level(m, r, p * BLOCK + i));
+    int64_t at = r * (m->pad / BLOCK) + p;
+    const int8_t *q = (const int8_t *)m->codes + at * BLOCK; // KIND_I8
+    const uint8_t *code = m->codes + at * BLOCK / 2;         // KIND_TQ4
+    int s = m->scale[at];
+    if (m->kind == KIND_I8)
+        for (int i = 0; i < BLOCK; i++) out[i] = (float)(s * q[i]);
+    else
+        for (int i = 0; i < BLOCK; i++)
+            out[i] = (float)(s * m->codebook[code[i / 2] >> (i % 2 * 4) & 15]);
 }
 
 static int64_t stride_of(const tq_matrix *m) { return m->kind == KIND_F32 ? m->cols : m->pad; }
@@ -306,28 +313,33 @@ static void rope_mirror(float *d, const float *cos, const float *sin, int64_t n)
     }
 }
 
-// One query head at one position over keys 0 .. p: adds to dk and dv, which lie `apart` floats
-// apart from key to key; dq [hd] is set.
-static void attend_mirror(const grad *g, int64_t row, int64_t p, const float *keys,
-                          const float *values, float *dq, float *dk, float *dv, int64_t apart) {
-    int64_t hd = g->r.m->c.head_dim;
-    const float *q = g->r.q + row * hd, *o = g->r.o + row * hd, *d = g->work->dout + row * hd;
+// Query head `row` % heads of a row, whose keys 0 .. p begin at (seq, head): sets dq, and adds to dk
+// and dv, which lie kv_heads heads apart from key to key. wide [2, hd].
+static void attend_mirror(const grad *g, int layer, int64_t row, int64_t seq, int64_t p,
+                          int64_t head, float *dk, float *dv, float *wide) {
+    const ref_run *r = &g->r;
+    int64_t hd = r->m->c.head_dim, apart = r->m->c.kv_heads * hd;
+    const float *q = r->q + row * hd, *o = r->o + row * hd, *d = g->work->dout + row * hd;
     float scale = num_div(1.0f, num_sqrt((float)hd)), all = num_lane_dot(d, o, hd);
+    float *dq = g->work->dq + row * hd;
     memset(dq, 0, (size_t)hd * sizeof *dq);
     for (int64_t first = 0; first <= p; first += KEYS) { // chunks only for the exponentials' sake
         int64_t n = p + 1 - first < KEYS ? p + 1 - first : KEYS;
-        float share_of[KEYS], peak = g->r.peak[row], mass = g->r.mass[row];
+        int64_t at = ref_place(r, layer, seq, head, first);
+        float share_of[KEYS], peak = r->peak[row], mass = r->mass[row];
         for (int64_t i = 0; i < n; i++)
-            share_of[i] = num_mul(num_lane_dot(q, keys + (first + i) * hd, hd), scale);
+            share_of[i] = num_mul(
+                num_lane_dot(q, ref_cached(r, r->kcache, at + i * hd, hd, wide), hd), scale);
         for (int64_t i = 0; i < n; i++)
             share_of[i] = num_div(num_exp(num_sub(share_of[i], peak)), mass);
         for (int64_t i = 0; i < n; i++) {
-            int64_t j = first + i;
-            float dp = num_sub(num_lane_dot(d, values + j * hd, hd), all);
+            const float *key = ref_cached(r, r->kcache, at + i * hd, hd, wide);
+            const float *value = ref_cached(r, r->vcache, at + i * hd, hd, wide + hd);
+            float dp = num_sub(num_lane_dot(d, value, hd), all);
             float s = num_mul(num_mul(share_of[i], dp), scale);
-            ref_add_times(dq, s, keys + j * hd, hd);
-            ref_add_times(dk + j * apart, s, q, hd);
-            ref_add_times(dv + j * apart, share_of[i], d, hd);
+            ref_add_times(dq, s, key, hd);
+            ref_add_times(dk + (first + i) * apart, s, q, hd);
+            ref_add_times(dv + (first + i) * apart, share_of[i], d, hd);
         }
     }
 }
@@ -340,17 +352,18 @@ static void phase_attend_mirror(grad *g, int layer, const grad_batch *b) {
     int64_t hd = c->head_dim, share_of = c->heads / c->kv_heads, kv = c->kv_heads * hd;
     memset(w->dk, 0, (size_t)(g->r.rows * kv) * sizeof *w->dk);
     memset(w->dv, 0, (size_t)(g->r.rows * kv) * sizeof *w->dv);
-#pragma omp parallel for schedule(dynamic)
-    for (int64_t i = 0; i < b->seqs * c->kv_heads; i++) {
-        int64_t s = i / c->kv_heads, head = i % c->kv_heads, first = b->start[s] - b->start[0];
-        const float *keys = ref_cache(&g->r, g->r.kcache, layer, s, head);
-        const float *values = ref_cache(&g->r, g->r.vcache, layer, s, head);
-        for (int64_t h = head * share_of; h < (head + 1) * share_of; h++)
-            for (int64_t p = 0; p < b->start[s + 1] - b->start[s]; p++) {
-                int64_t row = (first + p) * c->heads + h, at = first * kv + head * hd;
-                attend_mirror(g, row, p, keys, values, w->dq + row * hd, w->dk + at, w->dv + at,
-                              kv);
-            }
+#pragma omp parallel
+    {
+        float *wide = must_alloc(2 * (size_t)hd, sizeof *wide);
+#pragma omp for schedule(dynamic)
+        for (int64_t i = 0; i < b->seqs * c->kv_heads; i++) {
+            int64_t s = i / c->kv_heads, head = i % c->kv_heads, first = b->start[s] - b->start[0];
+            float *dk = w->dk + first * kv + head * hd, *dv = w->dv + first * kv + head * hd;
+            for (int64_t h = head * share_of; h < (head + 1) * share_of; h++)
+                for (int64_t p = 0; p < b->start[s + 1] - b->start[s]; p++)
+                    attend_mirror(g, layer, (first + p) * c->heads + h, s, p, head, dk, dv, wide);
+        }
+        free(wide);
     }
 }
 
@@ -630,6 +643,7 @@ void grad_begin(grad *g, const grad_batch *b, int back) {
 }
 
 int grad_slice(grad *g, char err[ERR]) { return slices(g, 1, err); }
+int grad_skip(grad *g) { return ++g->slice < g->slices; }
 
 // Multiply-adds of the linears of phases first .. last - 1.
 static int64_t products(const ref_run *r, int64_t first, int64_t last) {

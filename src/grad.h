@@ -84,6 +84,8 @@ int grad_pass(grad *g, const grad_batch *b, char err[ERR]);
 void grad_begin(grad *g, const grad_batch *b, int back);
 // Does the next slice. 1: there are more, 0: the pass is done, -1: as grad_pass; it is over.
 int grad_slice(grad *g, char err[ERR]);
+// Leaves the next slice out, as if it had been done. 1: there are more.
+int grad_skip(grad *g);
 // Multiply-adds of the next slice's linear layers; 0: the pass is done.
 int64_t grad_cost(const grad *g);
 // -1 and the line of a mirror whose value was not finite or too large; layer -1: outside the layers,

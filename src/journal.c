@@ -36,11 +36,8 @@ static const char *const fields[J_KINDS] = {
     [J_SIGNATURE] = "hkey Hsignature"};
 
 static uint32_t width(char type) {
-    return type == 'U' || type == 'I' ? 8
-           : type == 'h'              ? 32
-           : type == 'H'              ? 64
-           : strchr("psj", type)      ? 0
-                                      : 4;
+    if (type == 'h' || type == 'H') return type == 'h' ? 32 : 64;
+    return strchr("psj", type) ? 0 : strchr("UI", type) ? 8 : 4;
 }
 
 static const char *next_field(const char *s) {
@@ -215,12 +212,21 @@ static int lock_file(const scan *s, char err[ERR]) {
     return fail(err, "%s: %s", s->path, other ? "another process has it open" : strerror(errno));
 }
 
+static int write_all(int fd, const uint8_t *p, size_t n, uint64_t at) {
+    while (n) {
+        ssize_t got = pwrite(fd, p, n, (off_t)at);
+        if (got < 0 && errno != EINTR) return -1;
+        if (got > 0) p += got, n -= (size_t)got, at += (uint64_t)got;
+    }
+    return fdatasync(fd);
+}
+
 // The file ends at s->at (a new one: behind the magic), and all of it is on the disk: a record that
 // a killed process wrote may be in memory only.
 static int settle(scan *s, const char *path, char err[ERR]) {
     char copy[4096];
     int fd = fileno(s->f), bad = ftruncate(fd, (off_t)s->at), folder = -1;
-    if (!bad && !s->at) bad = pwrite(fd, magic, s->at = MAGIC, 0) != MAGIC;
+    if (!bad && !s->at) bad = write_all(fd, (const uint8_t *)magic, s->at = MAGIC, 0);
     snprintf(copy, sizeof copy, "%s", path);
     bad = bad || fsync(fd) || (folder = open(dirname(copy), O_RDONLY | O_CLOEXEC)) < 0 ||
           fsync(folder);
@@ -254,15 +260,6 @@ struct journal {
     void *ctx;
     pthread_t thread;
 };
-
-static int write_all(int fd, const uint8_t *p, size_t n, uint64_t at) {
-    while (n) {
-        ssize_t got = pwrite(fd, p, n, (off_t)at);
-        if (got < 0 && errno != EINTR) return -1;
-        if (got > 0) p += got, n -= (size_t)got, at += (uint64_t)got;
-    }
-    return fdatasync(fd);
-}
 
 // The journal's thread: takes all that has gathered, writes it at the end of the file and syncs.
 static void *commit_all(void *arg) {
@@ -304,12 +301,12 @@ static void start_thread(journal *j) {
     must(!pthread_sigmask(SIG_SETMASK, &old, NULL));
 }
 
-static journal *begin(const char *path, int flags, journal_reader read, void (*wake)(void *),
-                      void *ctx, char err[ERR]) {
+static journal *begin(const char *path, int flags, journal_reader read, void *reader,
+                      void (*wake)(void *), void *ctx, char err[ERR]) {
     journal *j = must_alloc(1, sizeof *j);
     int there = !scan_open(&j->s, path, O_RDWR | flags, err);
     int ours = there && !lock_file(&j->s, err);
-    if (ours && scan_all(&j->s, read, ctx, err) == END && !settle(&j->s, path, err)) {
+    if (ours && scan_all(&j->s, read, reader, err) == END && !settle(&j->s, path, err)) {
         j->durable = j->s.size = j->s.at;
         j->wake = wake, j->ctx = ctx;
         start_thread(j);
@@ -322,12 +319,12 @@ static journal *begin(const char *path, int flags, journal_reader read, void (*w
 }
 
 journal *journal_create(const char *path, void (*wake)(void *), void *ctx, char err[ERR]) {
-    return begin(path, O_CREAT | O_EXCL, NULL, wake, ctx, err);
+    return begin(path, O_CREAT | O_EXCL, NULL, NULL, wake, ctx, err);
 }
 
-journal *journal_open(const char *path, journal_reader read, void (*wake)(void *), void *ctx,
-                      char err[ERR]) {
-    return begin(path, 0, read, wake, ctx, err);
+journal *journal_open(const char *path, journal_reader read, void *reader, void (*wake)(void *),
+                      void *ctx, char err[ERR]) {
+    return begin(path, 0, read, reader, wake, ctx, err);
 }
 
 int journal_close(journal *j, char err[ERR]) {

@@ -39,7 +39,13 @@ typedef enum {
 } journal_kind;
 extern const char *const journal_kind_name[J_KINDS];
 
-enum { JOURNAL_MAX = 1 << 26 }; // bytes of a payload at most
+enum {
+    JOURNAL_MAX = 1 << 26, // bytes of a payload at most
+    J_REQUEST_HEAD = 56,   // of payloads, before their lists
+    J_FEEDBACK_HEAD = 28,
+    J_UPDATE_SIZE = 72,
+    J_SNAPSHOT_HEAD = 48
+};
 
 typedef struct {
     uint32_t kind, size;
@@ -57,8 +63,8 @@ typedef struct journal journal;
 // record that is there, in order, or NULL; -1 of it ends.
 typedef int (*journal_reader)(void *ctx, const journal_record *r, char err[ERR]);
 journal *journal_create(const char *path, void (*wake)(void *), void *ctx, char err[ERR]);
-journal *journal_open(const char *path, journal_reader read, void (*wake)(void *), void *ctx,
-                      char err[ERR]);
+journal *journal_open(const char *path, journal_reader read, void *reader, void (*wake)(void *),
+                      void *ctx, char err[ERR]);
 // Waits until all that was appended is on the disk. -1: it is not (err says why).
 int journal_close(journal *j, char err[ERR]);
 

@@ -4,8 +4,8 @@
 #include "num.h"
 #include <pthread.h>
 #include <semaphore.h>
-#include <signal.h>
 #include <sodium.h>
+#include <stdatomic.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -60,7 +60,8 @@ struct live {
     float *scratch;         // [vocab]
     char snapshot[2][4096]; // the last two
     double begun;           // when the step began
-    volatile sig_atomic_t stop, patience;
+    // Set by any thread, or by a signal:
+    atomic_int stop, patience;
 };
 
 live *live_open(const live_options *o) {
@@ -100,14 +101,13 @@ void live_listen(live *l, void (*wake)(void *), void *ctx) {
 void live_wake(void *ctx) {
     live *l = ctx;
     pthread_mutex_lock(&l->lock);
-    void (*wake)(void *) = l->wake;
-    void *to = l->ctx;
+    if (l->wake) l->wake(l->ctx); // under the lock: after live_listen() nobody is in it
     pthread_mutex_unlock(&l->lock);
-    if (wake) wake(to);
 }
 
 void live_stop(live *l, int patience) {
-    l->patience = patience, l->stop = 1;
+    l->patience = patience;
+    l->stop = 1;
     sem_post(&l->work);
 }
 
@@ -128,22 +128,30 @@ uint64_t live_note(live *l, journal_kind kind, const void *data, uint32_t size) 
     return place;
 }
 
-// A snapshot has its name before its record is written; two of them stay.
+// Of the snapshots two stay.
+void live_keep(live *l, const char *name) {
+    char path[4096];
+    snprintf(path, sizeof path, "%s.%s", l->o.path, name);
+    if (!strcmp(path, l->snapshot[1])) return;
+    if (l->snapshot[0][0]) unlink(l->snapshot[0]);
+    memcpy(l->snapshot[0], l->snapshot[1], sizeof path);
+    memcpy(l->snapshot[1], path, sizeof path);
+}
+
+// A snapshot has its name before its record is written.
 static int write_snapshot(live *l, const uint8_t *data, uint32_t size, char err[ERR]) {
-    char path[4096], chain[65];
+    char path[4096], chain[65], name[32];
     uint8_t head[32];
     journal_head(l->j, head);
     sodium_bin2hex(chain, sizeof chain, head, sizeof head);
     const char *const meta[][2] = {{"format", "assay-state 1"}, {"chain", chain}};
-    snprintf(path, sizeof path, "%s.%.*s", l->o.path, (int)size - 48, data + 48);
+    snprintf(name, sizeof name, "%.*s", (int)size - J_SNAPSHOT_HEAD, data + J_SNAPSHOT_HEAD);
+    snprintf(path, sizeof path, "%s.%s", l->o.path, name);
     convert_plan p = engine_plan(l->e);
     int bad = convert_file(path, p.t, p.n, meta, 2, err);
     convert_plan_free(&p);
-    if (bad) return -1;
-    if (l->snapshot[0][0]) unlink(l->snapshot[0]);
-    memcpy(l->snapshot[0], l->snapshot[1], sizeof path);
-    memcpy(l->snapshot[1], path, sizeof path);
-    return 0;
+    if (!bad) live_keep(l, name);
+    return bad;
 }
 
 static void note_step(live *l) {
@@ -265,7 +273,7 @@ static int take_new(live *l, char err[ERR]) {
         memcpy(s->input, &turn, sizeof turn);
         bad = bad || apply(l, s->kind, s->input, s->size, &place, err);
         pthread_mutex_lock(&l->lock);
-        if (s->kind == J_FEEDBACK) s->end = END_STOP, s->ended = place, l->now.feedback++;
+        if (s->kind == J_FEEDBACK && !bad) s->end = END_STOP, s->ended = place, l->now.feedback++;
         s->next = l->open, l->open = s;
         pthread_mutex_unlock(&l->lock);
         free(s->input);
@@ -342,6 +350,20 @@ static int last_record(live *l, const model *m, char err[ERR]) {
     return journal_wait(l->j, live_note(l, J_STOP, text, (uint32_t)n), err);
 }
 
+// No stream is left without an end: what is not on the disk now will never be.
+static void end_all(live *l) {
+    char err[ERR];
+    uint8_t chain[32];
+    journal_wait(l->j, journal_head(l->j, chain), err);
+    uint64_t durable = journal_durable(l->j);
+    pthread_mutex_lock(&l->lock);
+    l->closed = 1;
+    for (live_stream *s = l->open; s; s = s->next)
+        if (!s->end || s->ended > durable) s->end = END_FAILED;
+    for (live_stream *s = l->first; s; s = s->next) s->end = END_FAILED;
+    pthread_mutex_unlock(&l->lock);
+}
+
 int live_run(live *l, const model *m, char err[ERR]) {
     double since = 0;
     int bad = 0, did;
@@ -350,15 +372,11 @@ int live_run(live *l, const model *m, char err[ERR]) {
         did = bad ? 0 : engine_turn(l->e, err);
         bad |= did < 0;
         show(l);
+        if (!bad && !did && l->o.until_learned) l->stop = 1;
         if (!bad && !did && !l->stop) sem_wait(&l->work); // a signal may end it early
     }
     bad = bad || last_record(l, m, err);
-    pthread_mutex_lock(&l->lock);
-    l->closed = 1;
-    for (live_stream *s = l->open; s; s = s->next)
-        if (!s->end) s->end = END_FAILED;
-    for (live_stream *s = l->first; s; s = s->next) s->end = END_FAILED;
-    pthread_mutex_unlock(&l->lock);
+    end_all(l);
     live_wake(l);
     return bad ? -1 : 0;
 }
@@ -395,7 +413,6 @@ static uint8_t *put(uint8_t *p, const void *value, size_t size) {
 
 live_stream *live_submit(live *l, const live_request *q, char err[ERR]) {
     const engine_options *o = &l->eo;
-    int32_t k = q->how.top_k, most = (int32_t)q->most, n = (int32_t)q->n, top = q->top;
     struct timespec t;
     *err = 0;
     if (q->n < 1 || q->most < 1 || q->n + q->most > o->context ||
@@ -409,16 +426,12 @@ live_stream *live_submit(live *l, const live_request *q, char err[ERR]) {
         return NULL;
     }
     live_stream *s = must_alloc(1, sizeof *s);
-    s->kind = J_REQUEST, s->top = top;
-    s->size = J_REQUEST_HEAD + 4 * (uint32_t)n;
-    uint8_t *p = s->input = must_alloc(s->size, 1);
+    s->kind = J_REQUEST, s->top = q->top;
+    s->size = J_REQUEST_HEAD + 4 * (uint32_t)q->n;
+    s->input = must_alloc(s->size, 1);
     clock_gettime(CLOCK_REALTIME, &t);
     uint64_t ms = (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-    p = put(p + 16, &ms, 8); // turn and id: when it is taken
-    p = put(put(put(p, &q->how.temperature, 4), &k, 4), &q->how.top_p, 4);
-    p = put(put(put(p, &q->how.seed, 4), &q->how.stream, 4), &top, 4);
-    p = put(put(p, &most, 4), &n, 4);
-    put(p, q->prompt, (size_t)n * 4);
+    engine_request(s->input, 0, ms, &q->how, q->top, q->most, q->prompt, q->n);
     return submit(l, s);
 }
 

@@ -44,8 +44,9 @@ typedef struct {
 enum { CURVE = 4096, RECORDS = 64 }; // the last steps and records that are remembered
 
 typedef struct {
-    long queue;       // sequences that wait at most
-    const char *path; // of the journal; snapshots are PATH.vNNNNNNNN
+    long queue;        // sequences that wait at most
+    const char *path;  // of the journal; snapshots are PATH.vNNNNNNNN
+    int until_learned; // live_run() ends when all is learned and nothing is open
 } live_options;
 
 // An engine that has been woken, or is about to be, and its journal, which has so many records.
@@ -54,6 +55,7 @@ live *live_open(const live_options *o);
 engine_owner live_owner(live *l);
 void live_start(live *l, engine *e, const engine_options *o, journal *j, uint64_t records,
                 int64_t vocab);
+void live_keep(live *l, const char *name); // the newest snapshot, written by another process
 uint64_t live_note(live *l, journal_kind kind, const void *data, uint32_t size); // appends a record
 void live_close(live *l);
 // What is called, by the journal's thread, when something has reached the disk.

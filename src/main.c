@@ -5,7 +5,9 @@
 #include "journal.h"
 #include "ladder.h"
 #include "num.h"
+#include "replay.h"
 #include "sample.h"
+#include "serve.h"
 #include "simd.h"
 #include "token.h"
 #include "train.h"
@@ -22,9 +24,15 @@ typedef struct {
     const char *held, *key;
     long n, top_k, seed, jobs, context, init, distil;
     double temperature, top_p;
-    int decode, chat, learn, lines, cut, keygen;
+    int decode, chat, learn, serve, lines, cut, keygen;
+    const char *dir, *from, *kv, *host,
+        *token; // of serve, resume and replay; token: a file with it
+    long port, grace;
+    live_options live;
+    engine_options engine;
     train_options train;
-    backend by; // what --backend names, opened
+    backend by;   // what --backend names, opened
+    ranks *ranks; // of train
 } options;
 
 typedef struct {
@@ -88,35 +96,6 @@ static int run_inspect(const options *o, char err[ERR]) {
     return 0;
 }
 
-// All of a file, or of stdin for "-", with a NUL behind it.
-static char *read_all(const char *path, size_t *n, char err[ERR]) {
-    FILE *f = strcmp(path, "-") ? fopen(path, "rb") : stdin;
-    char *p = NULL;
-    size_t room = 0, got;
-    *n = 0;
-    if (!f) {
-        fail(err, "%.300s: %s", path, strerror(errno));
-        return NULL;
-    }
-    do {
-        if (*n + 65537 > room) {
-            char *bigger = must_alloc(room = 2 * room + 65537, 1);
-            if (p) memcpy(bigger, p, *n);
-            free(p);
-            p = bigger;
-        }
-        got = fread(p + *n, 1, 65536, f);
-        *n += got;
-    } while (got);
-    p[*n] = 0;
-    int bad = ferror(f);
-    if (f != stdin) fclose(f);
-    if (!bad) return p;
-    fail(err, "%.300s: %s", path, strerror(errno));
-    free(p);
-    return NULL;
-}
-
 static int decode_ids(const tokenizer *t, const char *text, size_t size, char err[ERR]) {
     char *out = must_alloc(token_room(t), 1), *end;
     token_stream s = {0};
@@ -146,7 +125,7 @@ static int run_tokenize(const options *o, char err[ERR]) {
     size_t n;
     int32_t *ids = NULL;
     tokenizer *t = token_open(o->args[0], err);
-    char *text = t ? read_all("-", &n, err) : NULL;
+    char *text = t ? convert_read("-", &n, err) : NULL;
     int bad = !text;
     if (!bad && o->decode)
         bad = decode_ids(t, text, n, err);
@@ -175,24 +154,6 @@ static void show_progress(int done, int all, const char *name) {
 
 enum { TEXTS = 160, TEST_TEXTS = 80, TEXT_LEN = 128, CALIB_SEED = 1, TEST_SEED = 2 };
 
-// The ids of a text file, each below vocab.
-static int read_ids(train_text *t, const char *dir, const char *file, int64_t vocab,
-                    char err[ERR]) {
-    size_t n;
-    tokenizer *tk = token_open(dir, err);
-    char *text = tk ? read_all(file, &n, err) : NULL, why[ERR];
-    t->n = text ? token_encode(tk, text, n, 1, &t->id, why) : -1;
-    int bad = t->n < 0;
-    if (text && bad) fail(err, "%.300s: %.180s", file, why);
-    for (int64_t i = 0; i < t->n; i++)
-        if (t->id[i] >= vocab)
-            bad =
-                fail(err, "%.300s: token %d: the model has %lld", file, t->id[i], (long long)vocab);
-    free(text);
-    if (tk) token_close(tk);
-    return bad;
-}
-
 // A text file as token texts, or texts sampled from the model itself (file NULL).
 static int get_texts(convert_texts *t, const model *m, const char *dir, const char *file,
                      int64_t seqs, uint32_t seed, char err[ERR]) {
@@ -200,7 +161,7 @@ static int get_texts(convert_texts *t, const model *m, const char *dir, const ch
     int32_t first = m->c.bos >= 0 ? m->c.bos : m->c.eos_count ? m->c.eos[0] : 0;
     int64_t len = TEXT_LEN < m->c.context ? TEXT_LEN : m->c.context;
     if (!file) return convert_sample(t, m, seqs, len, first, seed, err);
-    int bad = read_ids(&all, dir, file, m->c.vocab, err);
+    int bad = train_read(&all, dir, file, m->c.vocab, err);
     if (!bad) {
         convert_cut(t, all.id, all.n, len);
         if (t->seqs > seqs * 8) t->seqs = seqs * 8; // of a large file the beginning is enough
@@ -323,19 +284,19 @@ static int run_train(const options *o, char err[ERR]) {
     train_options t = o->train;
     train_text text[2] = {0};
     train_result r;
-    t.dir = o->args[0], t.seed = (uint32_t)o->seed, t.by = &o->by;
+    t.dir = o->args[0], t.seed = (uint32_t)o->seed, t.by = &o->by, t.ranks = o->ranks;
     if (!o->text || !t.out) return fail(err, "train: expected --text FILE and --out DIR"), 2;
     if (t.what && !train_learn(t.what))
         return fail(err, "--what %s: expected r1, r2, r1r2, r1r2+norms or all", t.what), 2;
     if (o->init < 0 ? model_open(&m, t.dir, err) : train_init(&m, t.dir, (uint32_t)o->init, err))
         return -1;
-    int bad = train_settle(&t, &m, err) || read_ids(text, t.dir, o->text, m.c.vocab, err) ||
-              (o->held && read_ids(text + 1, t.dir, o->held, m.c.vocab, err)) ||
+    int bad = train_settle(&t, &m, err) || train_read(text, t.dir, o->text, m.c.vocab, err) ||
+              (o->held && train_read(text + 1, t.dir, o->held, m.c.vocab, err)) ||
               train_run(&m, &t, text, show_step, &r, err);
-    if (!bad)
+    if (!bad && ranks_first(o->ranks))
         printf("%s loss %.6f before, %.6f after; weights SHA-256 %s\n",
                o->held ? "held-out" : "batch", (double)r.first, (double)r.last, r.digest);
-    else if (isatty(2))
+    else if (bad && isatty(2))
         fputc('\n', stderr);
     free(text[0].id);
     free(text[1].id);
@@ -535,11 +496,157 @@ static int run_journal(const options *o, char err[ERR]) {
                : 0;
 }
 
+// ---- serve, resume, replay
+
+static live *running; // what a signal stops
+static int grace;     // seconds
+static void on_signal(int number) {
+    (void)number;
+    live_stop(running, grace);
+}
+
+// The file's first line: what clients must present.
+static int read_token(char token[256], const char *file, char err[ERR]) {
+    size_t n;
+    char *text = convert_read(file, &n, err);
+    if (!text) return -1;
+    text[strcspn(text, "\r\n")] = 0;
+    int bad = strlen(text) < 8 || strlen(text) > 255;
+    if (bad) fail(err, "%.300s: expected a token of 8 to 255 bytes", file);
+    snprintf(token, 256, "%s", bad ? "" : text);
+    free(text);
+    return bad;
+}
+
+// Serves until a signal: l has its engine and its journal.
+static int serve_all(const options *o, live *l, replay_open *r, char err[ERR]) {
+    struct sigaction act = {.sa_handler = on_signal};
+    serve_options s = {.host = o->host, .port = (int)o->port};
+    char token[256];
+    int port = 0;
+    if (o->token && read_token(token, o->token, err)) return -1;
+    if (o->token) s.token = token;
+    const char *name = strrchr(r->run.dir, '/');
+    s.name = name && name[1] ? name + 1 : r->run.dir;
+    tokenizer *t = token_open(r->run.dir, err);
+    serve *door = t ? serve_open(&s, l, t, &r->m.c, &port, err) : NULL;
+    int bad = !door;
+    if (!bad) {
+        running = l, grace = (int)o->grace;
+        sigaction(SIGTERM, &act, NULL);
+        sigaction(SIGINT, &act, NULL);
+        fprintf(stderr, "serving %s at http://%s:%d, journal %s\n", s.name, o->host, port,
+                o->live.path);
+        bad = live_run(l, &r->m, err);
+        serve_close(door);
+    }
+    if (t) token_close(t);
+    return bad;
+}
+
+// After the last token: the journal is closed, and the model as it is now is written.
+static int end_serving(const options *o, live *l, replay_open *r, journal *j, int bad,
+                       char err[ERR]) {
+    char why[ERR];
+    engine_state s = engine_now(r->e);
+    if (journal_close(j, why) && !bad) bad = fail(err, "%s", why);
+    if (!bad && o->train.out)
+        bad = convert_folder(r->run.dir, o->train.out, err) ||
+              convert_save(&r->m, r->run.dir, o->train.out, err);
+    if (!bad) {
+        char hex[65];
+        train_digest(&r->m, hex);
+        printf("version %llu, weights SHA-256 %s\n", (unsigned long long)s.version, hex);
+    }
+    replay_close(r);
+    live_close(l);
+    return bad;
+}
+
+static int refuse_record(void *path, const journal_record *r, char err[ERR]) {
+    (void)r;
+    return fail(err, "%.300s: exists: `assay resume` goes on with it", (const char *)path);
+}
+
+// A process that was killed at its start leaves a journal without records: it is taken.
+static journal *new_journal(char *path, live *l, char err[ERR]) {
+    return access(path, F_OK) ? journal_create(path, live_wake, l, err)
+                              : journal_open(path, refuse_record, path, live_wake, l, err);
+}
+
+static int run_serve(const options *o, char err[ERR]) {
+    replay_run run = {o->args[0], o->text, o->engine, !strcmp(o->kv, "bf16")};
+    replay_open r;
+    uint64_t torn;
+    char *path = (char *)(uintptr_t)o->live.path; // which nobody changes
+    run.engine.train = o->train, run.engine.train.seed = (uint32_t)o->seed;
+    run.engine.context = o->context;
+    if (!o->engine.floor) run.engine.floor = o->by.device ? 64 : 1; // a device waits for memory
+    if (strcmp(o->kv, "f32") && strcmp(o->kv, "bf16"))
+        return fail(err, "--kv %s: expected f32 or bf16", o->kv), 2;
+    if (o->train.what && !train_learn(o->train.what))
+        return fail(err, "--what %s: expected r1, r2, r1r2, r1r2+norms or all", o->train.what), 2;
+    if (!access(path, F_OK) && journal_read(path, refuse_record, path, &torn, err)) return -1;
+    live *l = live_open(&o->live);
+    engine_owner owner = live_owner(l);
+    char *first = replay_begin(&r, &run, &o->by, &owner, err);
+    journal *j = first ? new_journal(path, l, err) : NULL;
+    if (!j) {
+        if (first) replay_close(&r);
+        free(first);
+        live_close(l);
+        return -1;
+    }
+    live_start(l, r.e, &r.run.engine, j, 0, r.m.c.vocab);
+    live_note(l, J_OPEN, first, (uint32_t)strlen(first));
+    free(first);
+    return end_serving(o, l, &r, j, serve_all(o, l, &r, err), err);
+}
+
+static int run_resume(const options *o, char err[ERR]) {
+    replay_options p = {.path = o->args[0], .dir = o->dir, .text = o->text, .by = &o->by};
+    replay_open r;
+    live_options lo = o->live;
+    lo.path = p.path;
+    live *l = live_open(&lo);
+    journal *j = replay_resume(&r, &p, l, err);
+    if (!j) {
+        live_close(l);
+        return -1;
+    }
+    options with = *o;
+    with.live.path = p.path;
+    engine_state s = engine_now(r.e);
+    fprintf(stderr, "%s: goes on at turn %llu, version %llu\n", p.path, (unsigned long long)s.turn,
+            (unsigned long long)s.version);
+    return end_serving(&with, l, &r, j, serve_all(&with, l, &r, err), err);
+}
+
+static int run_replay(const options *o, char err[ERR]) {
+    replay_options p = {.path = o->args[0],
+                        .dir = o->dir,
+                        .text = o->text,
+                        .from = o->from,
+                        .out = o->train.out,
+                        .by = &o->by};
+    replay_result r;
+    if (replay(&p, &r, err)) return -1;
+    fprintf(stderr, "%llu records: %llu tokens and %llu updates made again in %.1f s",
+            (unsigned long long)r.records, (unsigned long long)r.tokens,
+            (unsigned long long)r.updates, r.seconds);
+    if (r.told)
+        fprintf(stderr, "; %llu tokens before %s only read", (unsigned long long)r.told, o->from);
+    fprintf(stderr, "\n");
+    printf("version %llu, same weights: SHA-256 %s\n", (unsigned long long)r.version, r.digest);
+    return 0;
+}
+
 // ---- sizes, bench, verify
 
 static int run_bench(const options *o, char err[ERR]) {
     if (!model_shape(o->shape))
         return fail(err, "--shape %s: expected tiny, 0.6b, 1.7b, 8b or 14b", o->shape), 2;
+    if (o->serve) return bench_serve(o->shape, &o->by, o->engine.share, err);
     if (o->by.device) return bench_device(&o->by, o->shape, err);
     return o->learn ? bench_learn(o->shape, err) : bench_decode(o->shape, err);
 }
@@ -596,12 +703,43 @@ static const command commands[] = {
     {"journal", "FILE [--json] [--cut] [--key FILE.pub]   or   journal --keygen FILE",
      "lists and checks a journal; --cut: at damage; --key: the last record signs all by this key",
      1, " --json --cut --key --keygen ", run_journal, 0},
+    {"serve",
+     "MODEL [--learn FILE] [--feedback] [--journal FILE] [--host H] [--port P] [--token-file "
+     "FILE]\n"
+     "       [--slots N] [--context N] [--pages N] [--slice N] [--queue N] [--share PERCENT] "
+     "[--floor ROWS]\n"
+     "       [--kv f32|bf16] [--snapshot N] [--grace S] [--until-learned] [--out DIR]\n"
+     "       [--what ..] [--steps N] [--lr X] [--warmup N] [--batch B] [--micro M] [--ctx T] "
+     "[--seed S]\n"
+     "       [--clip X] [--decay X] [--backend ref|simd|gpu] [--jobs N]",
+     "answers over HTTP and learns at the same time; every step goes to the journal", 1,
+     " --learn --feedback --journal --host --port --token-file --slots --context --pages --slice "
+     "--queue --share --floor --kv --snapshot --grace --until-learned --out --what --steps --lr "
+     "--warmup --batch --micro --ctx --seed --clip --decay --backend --jobs ",
+     run_serve, 1},
+    {"resume",
+     "JOURNAL [--model DIR] [--learn FILE] [--host H] [--port P] [--token-file FILE] [--queue N]\n"
+     "       [--grace S] [--until-learned] [--out DIR] [--backend ref|simd|gpu] [--jobs N]",
+     "goes on where the journal ends; --model, --learn: where these lie now", 1,
+     " --model --learn --host --port --token-file --queue --grace --until-learned --out --backend "
+     "--jobs ",
+     run_resume, 1},
+    {"replay",
+     "JOURNAL [--from SNAPSHOT] [--model DIR] [--learn FILE] [--out DIR] [--backend ref|simd|gpu]\n"
+     "       [--jobs N]",
+     "executes a journal again: the same weights, or the first record that differs", 1,
+     " --from --model --learn --out --backend --jobs ", run_replay, 1},
     {"verify", "[--backend ref|simd|gpu] [--vectors DIR] [--jobs N]",
      "the golden vectors of the arithmetic and of whole models", 0, " --backend --vectors --jobs ",
      run_verify, 1},
-    {"bench", "[--shape tiny|0.6b|1.7b|8b|14b] [--learn] [--backend gpu] [--jobs N]",
-     "random weights: decode speed against the memory's bandwidth; --learn: steps against forward",
-     0, " --shape --learn --backend --jobs ", run_bench, 1},
+    {"bench",
+     "[--shape tiny|0.6b|1.7b|8b|14b] [--learn] [--serve [--share PERCENT]] [--backend gpu] "
+     "[--jobs "
+     "N]",
+     "random weights: decode speed against the memory's bandwidth; --learn: steps against "
+     "forward;\n"
+     "  --serve: serving and learning alone and together",
+     0, " --shape --learn --serve --share --backend --jobs ", run_bench, 1},
     {"sizes", "", "exact bytes of each shape", 0, "", run_sizes, 0},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
@@ -688,7 +826,26 @@ static int parse(const command *c, int argc, char **argv, options *o) {
                           {"--top-p", .real = &o->top_p, .lo = 0, .hi = 1},
                           {"--decode", .flag = &o->decode},
                           {"--chat", .flag = &o->chat},
-                          {"--learn", .flag = &o->learn},
+                          {"--serve", .flag = &o->serve},
+                          {"--model", .text = &o->dir},
+                          {"--from", .text = &o->from},
+                          {"--kv", .text = &o->kv},
+                          {"--journal", .text = &o->live.path},
+                          {"--host", .text = &o->host},
+                          {"--token-file", .text = &o->token},
+                          {"--port", .integer = &o->port, .lo = 0, .hi = 65535},
+                          {"--grace", .integer = &o->grace, .lo = 0, .hi = 3600},
+                          {"--queue", .integer = &o->live.queue, .lo = 0, .hi = 1 << 16},
+                          {"--slots", .integer = &o->engine.slots, .lo = 1, .hi = SLOTS},
+                          {"--pages", .integer = &o->engine.pages, .lo = 1, .hi = 1 << 24},
+                          {"--slice", .integer = &o->engine.slice, .lo = 1, .hi = 4096},
+                          {"--share", .integer = &o->engine.share, .lo = 0, .hi = 99},
+                          {"--floor", .integer = &o->engine.floor, .lo = 0, .hi = 4096},
+                          {"--snapshot", .integer = &o->engine.snapshot, .lo = 1, .hi = 1 << 24},
+                          {"--feedback", .flag = &o->engine.feedback},
+                          {"--until-learned", .flag = &o->live.until_learned},
+                          // bench, which takes no model, has a flag of this name; others a text
+                          {"--learn", .text = &o->text, .flag = c->args ? NULL : &o->learn},
                           {"--json", .flag = &o->lines, .only = "journal"},
                           {"--cut", .flag = &o->cut},
                           {"--key", .text = &o->key},
@@ -722,7 +879,9 @@ static int parse(const command *c, int argc, char **argv, options *o) {
 }
 
 int main(int argc, char **argv) {
-    options o = {.backend = "simd",
+    ranks all = {0};
+    options o = {.ranks = &all,
+                 .backend = "simd",
                  .shape = "1.7b",
                  .vectors = "vectors",
                  .n = 256,
@@ -732,6 +891,12 @@ int main(int argc, char **argv) {
                  .temperature = 0.8,
                  .seed = 1,
                  .init = -1,
+                 .kv = "f32",
+                 .host = "127.0.0.1",
+                 .port = 8080,
+                 .grace = 5,
+                 .live = {.queue = 64, .path = "assay.journal"},
+                 .engine = {.slots = 16, .slice = 64, .share = 45, .snapshot = 100},
                  .train = {.warmup = -1, .clip = -1, .decay = -1}};
     char err[ERR] = "";
     const command *c = NULL;
@@ -751,12 +916,15 @@ int main(int argc, char **argv) {
         if (!strcmp(argv[i], "--help")) return usage(c, NULL, "");
     int bad = parse(c, argc - 2, argv + 2, &o);
     if (bad) return bad;
+    if (!o.jobs) o.jobs = ranks_threads();
     if (o.jobs) omp_set_num_threads((int)o.jobs);
-    bad = choose(&o.by, o.backend, err);
+    bad = c->run == run_train ? ranks_open(&all, err) : 0;
+    bad = bad || choose(&o.by, o.backend, err);
     if (!bad) bad = c->run(&o, err);
+    if (ranks_agree(&all, bad, err) && !bad) bad = -1;
     if (o.by.device) o.by.close(o.by.device);
-    for (char *p = err; *p; p++)
-        if ((unsigned char)*p < 32 || *p == 127) *p = '?'; // names come from files of strangers
-    if (bad) fprintf(stderr, "assay: %s\n", err);
-    return bad ? (bad == 2 ? 2 : 1) : finish();
+    if (bad && ranks_first(&all)) fprintf(stderr, "assay: %s\n", err);
+    bad = bad ? (bad == 2 ? 2 : 1) : finish();
+    ranks_close(&all); // the line is out: at the first end in failure mpirun stops the others
+    return bad;
 }

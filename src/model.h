@@ -16,6 +16,7 @@ typedef struct {
     int tied;              // the head is the embedding
     int bos;               // id that begins a text, -1: none
     int eos[8], eos_count; // ids that end a text
+    int kv_bf16;           // keys and values are kept in bf16: an option, in no config.json
 } model_config;
 
 // The linear layers of a layer, in the order of their use.

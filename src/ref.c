@@ -47,16 +47,51 @@ static void rope(float *x, const float *cos, const float *sin, int64_t n) {
     }
 }
 
-// One head at one position over keys 0 .. p. q [hd]; keys, values [p + 1, hd]; o [hd]. Returns the
-// largest score in top[0] and the sum of the exponentials in top[1].
-static void attend(float *o, const float *q, const float *keys, const float *values, int64_t p,
-                   int64_t hd, float *part, float top[2]) {
+int64_t ref_place(const ref_run *r, int layer, int64_t seq, int64_t head, int64_t pos) {
+    const model_config *c = &r->m->c;
+    int64_t page = r->page[seq * r->chunks + pos / r->keys];
+    int64_t heads = (page * r->cached + layer % r->cached) * c->kv_heads + head;
+    return (heads * r->keys + pos % r->keys) * c->head_dim;
+}
+
+const float *ref_cached(const ref_run *r, const void *cache, int64_t at, int64_t n, float *wide) {
+    if (!r->m->c.kv_bf16) return (const float *)cache + at;
+    for (int64_t i = 0; i < n; i++) wide[i] = num_from_bf16(((const uint16_t *)cache)[at + i]);
+    return wide;
+}
+
+// A key and a value [head_dim] into the cache. 1: one of them is infinite when it is rounded.
+static int append(const ref_run *r, int64_t at, const float *k, const float *v) {
+    size_t n = (size_t)r->m->c.head_dim;
+    uint16_t *key = (uint16_t *)r->kcache + at, *value = (uint16_t *)r->vcache + at;
+    uint32_t bad = 0;
+    if (!r->m->c.kv_bf16) {
+        memcpy((float *)r->kcache + at, k, n * sizeof *k);
+        memcpy((float *)r->vcache + at, v, n * sizeof *v);
+        return 0;
+    }
+    for (size_t i = 0; i < n; i++) {
+        key[i] = num_to_bf16(k[i]), value[i] = num_to_bf16(v[i]);
+        bad |= (key[i] & 0x7f80) == 0x7f80 || (value[i] & 0x7f80) == 0x7f80;
+    }
+    return (int)bad;
+}
+
+// Query head i % heads of row i / heads over keys 0 .. pos; sets o, and room is [2, head_dim].
+// Returns the largest score in top[0] and the sum of the exponentials in top[1].
+static void attend(const ref_run *r, int layer, int64_t i, float *room, float top[2]) {
+    const model_config *c = &r->m->c;
+    int64_t hd = c->head_dim, t = i / c->heads, p = r->pos[t], share = c->heads / c->kv_heads;
+    const float *q = r->q + i * hd;
+    float *o = r->o + i * hd, *part = room, *wide = room + hd;
     float scale = num_div(1.0f, num_sqrt((float)hd)), m = 0, l = 0, s[KEYS];
     for (int64_t first = 0; first <= p; first += KEYS) {
         int64_t n = p + 1 - first < KEYS ? p + 1 - first : KEYS;
+        int64_t at = ref_place(r, layer, r->seq[t], i % c->heads / share, first);
         float mc = 0, lc = 0;
         for (int64_t j = 0; j < n; j++) {
-            s[j] = num_mul(num_lane_dot(q, keys + (first + j) * hd, hd), scale);
+            const float *key = ref_cached(r, r->kcache, at + j * hd, hd, wide);
+            s[j] = num_mul(num_lane_dot(q, key, hd), scale);
             if (j == 0 || s[j] > mc) mc = s[j];
         }
         float *oc = first ? part : o; // the first chunk is taken as it is
@@ -64,7 +99,7 @@ static void attend(float *o, const float *q, const float *keys, const float *val
         for (int64_t j = 0; j < n; j++) s[j] = num_exp(num_sub(s[j], mc));
         for (int64_t j = 0; j < n; j++) {
             lc = num_add(lc, s[j]);
-            ref_add_times(oc, s[j], values + (first + j) * hd, hd);
+            ref_add_times(oc, s[j], ref_cached(r, r->vcache, at + j * hd, hd, wide), hd);
         }
         if (first) {
             float most = mc > m ? mc : m;
@@ -79,12 +114,6 @@ static void attend(float *o, const float *q, const float *keys, const float *val
     }
     for (int64_t d = 0; d < hd; d++) o[d] = num_div(o[d], l);
     top[0] = m, top[1] = l;
-}
-
-float *ref_cache(const ref_run *r, float *base, int layer, int64_t seq, int64_t head) {
-    const model_config *c = &r->m->c;
-    return base +
-           ((layer % r->cached * r->seqs + seq) * c->kv_heads + head) * r->context * c->head_dim;
 }
 
 int ref_not_finite(const tape_phase *p, char err[ERR]) {
@@ -119,12 +148,13 @@ static int phase_embed(ref_run *r) {
 static int phase_qkv(ref_run *r, const tape_phase *p, char err[ERR]) {
     const model_config *c = &r->m->c;
     int64_t hd = c->head_dim;
+    int bad = 0;
     for (int64_t t = 0; t < r->rows; t++)
         ref_norm(r->n + t * c->hidden, r->x + t * c->hidden, p->norm, c->hidden, c->eps);
     if (linears(r, p, r->n, r->rows, (float *[]){r->q, r->k, r->v}, err)) return -1;
     if (r->raw_q) memcpy(r->raw_q, r->q, (size_t)(r->rows * c->heads * hd) * sizeof(float));
     if (r->raw_k) memcpy(r->raw_k, r->k, (size_t)(r->rows * c->kv_heads * hd) * sizeof(float));
-#pragma omp parallel for schedule(static) if (r->rows > 1)
+#pragma omp parallel for schedule(static) if (r->rows > 1) reduction(| : bad)
     for (int64_t t = 0; t < r->rows; t++) {
         const float *cos = r->cos + r->pos[t] * hd / 2, *sin = r->sin + r->pos[t] * hd / 2;
         for (int64_t h = 0; h < c->heads; h++) {
@@ -136,31 +166,23 @@ static int phase_qkv(ref_run *r, const tape_phase *p, char err[ERR]) {
             float *k = r->k + (t * c->kv_heads + h) * hd, *v = r->v + (t * c->kv_heads + h) * hd;
             if (p->norm_k) ref_norm(k, k, p->norm_k, hd, c->eps);
             rope(k, cos, sin, hd);
-            size_t bytes = (size_t)hd * sizeof(float);
-            memcpy(ref_cache(r, r->kcache, p->layer, r->seq[t], h) + r->pos[t] * hd, k, bytes);
-            memcpy(ref_cache(r, r->vcache, p->layer, r->seq[t], h) + r->pos[t] * hd, v, bytes);
+            bad |= append(r, ref_place(r, p->layer, r->seq[t], h, r->pos[t]), k, v);
         }
     }
-    return 0;
+    return bad ? ref_not_finite(p, err) : 0;
 }
 
 static int phase_attend(ref_run *r, const tape_phase *p) {
     const model_config *c = &r->m->c;
-    int64_t hd = c->head_dim, share = c->heads / c->kv_heads;
 #pragma omp parallel
     {
-        float *part = must_alloc((size_t)hd, sizeof *part);
+        float *room = must_alloc(2 * (size_t)c->head_dim, sizeof *room), top[2];
 #pragma omp for schedule(dynamic)
         for (int64_t i = 0; i < r->rows * c->heads; i++) {
-            int64_t t = i / c->heads, h = i % c->heads;
-            float top[2];
-            attend(r->o + i * hd, r->q + i * hd,
-                   ref_cache(r, r->kcache, p->layer, r->seq[t], h / share),
-                   ref_cache(r, r->vcache, p->layer, r->seq[t], h / share), r->pos[t], hd, part,
-                   top);
+            attend(r, p->layer, i, room, top);
             if (r->peak) r->peak[i] = top[0], r->mass[i] = top[1];
         }
-        free(part);
+        free(room);
     }
     return 0;
 }
@@ -244,6 +266,11 @@ void ref_rows(ref_run *r, const int32_t *token, const int32_t *pos, const int32_
     for (int64_t t = 0; t < rows; t++)
         must(token[t] >= 0 && token[t] < r->m->c.vocab && pos[t] >= 0 && pos[t] < r->context &&
              seq[t] >= 0 && seq[t] < r->seqs);
+    for (int64_t t = 0; t < rows; t++)
+        for (int64_t i = 0; i <= pos[t] / r->keys; i++) {
+            int32_t page = r->page[seq[t] * r->chunks + i];
+            must(page >= 0 && page < r->pages);
+        }
 }
 
 int ref_step(ref_run *r, const int32_t *token, const int32_t *pos, const int32_t *seq, int64_t rows,
@@ -257,15 +284,20 @@ int ref_step(ref_run *r, const int32_t *token, const int32_t *pos, const int32_t
 
 static float *floats(int64_t n) { return must_alloc((size_t)n, sizeof(float)); }
 
-void ref_open(ref_run *r, const model *m, linear_fn linear, int64_t room, int64_t seqs,
-              int64_t context) {
+void ref_open_pages(ref_run *r, const model *m, linear_fn linear, int64_t room, int64_t seqs,
+                    int64_t context, int64_t pages) {
     const model_config *c = &m->c;
-    int64_t cache = c->layers * seqs * c->kv_heads * context * c->head_dim;
+    int64_t keys = context < KEYS ? context : KEYS, chunks = (context + KEYS - 1) / KEYS;
+    size_t cache = (size_t)(pages * c->layers * c->kv_heads * keys * c->head_dim);
+    size_t each = c->kv_bf16 ? sizeof(uint16_t) : sizeof(float);
     *r = (ref_run){.m = m,
                    .linear = linear,
                    .room = room,
                    .seqs = seqs,
                    .context = context,
+                   .keys = keys,
+                   .chunks = chunks,
+                   .pages = pages,
                    .cached = m->c.layers};
     tape_build(&r->t, m);
     r->x = floats(room * c->hidden), r->n = floats(room * c->hidden);
@@ -273,14 +305,22 @@ void ref_open(ref_run *r, const model *m, linear_fn linear, int64_t room, int64_
     r->k = floats(room * c->kv_heads * c->head_dim);
     r->v = floats(room * c->kv_heads * c->head_dim);
     r->g = floats(room * c->inter), r->u = floats(room * c->inter);
-    r->kcache = floats(cache), r->vcache = floats(cache);
+    r->kcache = must_alloc(cache, each), r->vcache = must_alloc(cache, each);
+    r->page = must_alloc((size_t)(seqs * chunks), sizeof *r->page);
+    for (int64_t i = 0; i < seqs * chunks; i++) r->page[i] = -1;
     r->cos = floats(context * c->head_dim / 2), r->sin = floats(context * c->head_dim / 2);
     model_rope(c, context, r->cos, r->sin);
 }
 
+void ref_open(ref_run *r, const model *m, linear_fn linear, int64_t room, int64_t seqs,
+              int64_t context) {
+    ref_open_pages(r, m, linear, room, seqs, context, seqs * ((context + KEYS - 1) / KEYS));
+    for (int64_t i = 0; i < r->pages; i++) r->page[i] = (int32_t)i;
+}
+
 void ref_close(ref_run *r) {
-    float *all[] = {r->x, r->n,      r->q,      r->o,      r->k,   r->v,  r->g,
-                    r->u, r->logits, r->kcache, r->vcache, r->cos, r->sin};
+    void *all[] = {r->x, r->n,      r->q,      r->o,      r->k,    r->v,   r->g,
+                   r->u, r->logits, r->kcache, r->vcache, r->page, r->cos, r->sin};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
     tq_acts_free(&r->acts);
     tape_free(&r->t);

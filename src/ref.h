@@ -16,13 +16,18 @@ typedef void (*tile_fn)(float out[TILE_ROWS][TILE_COLS], const float (*a)[TILE_R
 void ref_tile(float out[TILE_ROWS][TILE_COLS], const float (*a)[TILE_ROWS],
               const float (*b)[TILE_COLS], int64_t n);
 
-// The state of a batch: T rows (tokens), each at a position of a sequence with its own cache.
+// The state of a batch: T rows (tokens), each at a position of a sequence. Keys and values of all
+// sequences lie in pages of a chunk of attention each.
 typedef struct ref_run {
     const model *m;
     tape t;
     linear_fn linear;
     int64_t room;                     // rows that the buffers hold
-    int64_t seqs, context;            // the cache holds seqs sequences of context keys
+    int64_t seqs, context;            // sequences, and positions that each may have
+    int64_t keys;                     // of a page: KEYS, or context when that is less
+    int64_t chunks;                   // of a sequence: context / KEYS, rounded up
+    int64_t pages;                    // of the cache, for all sequences together
+    int32_t *page;                    // [seqs, chunks] where a chunk's keys lie, -1: nowhere yet
     int64_t rows;                     // T of the current step
     int64_t head_from;                // rows before this one get no logits
     const int32_t *token, *pos, *seq; // [T]
@@ -34,7 +39,7 @@ typedef struct ref_run {
     float *peak, *mass;               // [T, heads] of the softmax, or NULL: not kept
     float *logits;                    // [T - head_from, vocab]
     int64_t logits_room;              // elements
-    float *kcache, *vcache;           // [layers, seqs, kv_heads, context, head_dim]
+    void *kcache, *vcache;            // [pages, cached, kv_heads, keys, head_dim] float, or bf16
     int64_t cached;                   // layers that have a cache of their own, or 1: one for all
     float *cos, *sin;                 // [context, head_dim/2]
     tq_acts acts;
@@ -53,13 +58,21 @@ void ref_norm(float *y, const float *x, const float *w, int64_t n, float eps);
 // y += s x [n]; they do not overlap.
 void ref_add_times(float *restrict y, float s, const float *restrict x, int64_t n);
 int ref_finite(const float *x, int64_t n); // 1 when all are
-// The key or value cache (base: r->kcache or r->vcache) of a head: [context, head_dim].
-float *ref_cache(const ref_run *r, float *base, int layer, int64_t seq, int64_t head);
+// The element of both caches where a head's key and value at a position begin; those of the next
+// positions of the chunk follow, head_dim each.
+int64_t ref_place(const ref_run *r, int layer, int64_t seq, int64_t head, int64_t pos);
+// n elements of a cache: where they lie, or widened to wide [n].
+const float *ref_cached(const ref_run *r, const void *cache, int64_t at, int64_t n, float *wide);
+// A cache with room for all sequences, each at pages of its own.
 void ref_open(ref_run *r, const model *m, linear_fn linear, int64_t room, int64_t seqs,
               int64_t context);
+// A cache of so many pages, none of them assigned: before a step, whoever runs it writes into
+// r->page where the chunks of its rows lie. What a page held before does not matter.
+void ref_open_pages(ref_run *r, const model *m, linear_fn linear, int64_t room, int64_t seqs,
+                    int64_t context, int64_t pages);
 void ref_close(ref_run *r);
-// The rows of the next step: token in 0..vocab-1, pos in 0..context-1 ascending within a sequence;
-// the arrays must live until the step is done.
+// The rows of the next step: token in 0..vocab-1, pos in 0..context-1 ascending within a sequence,
+// and keys 0..pos have their pages; the arrays must live until the step is done.
 void ref_rows(ref_run *r, const int32_t *token, const int32_t *pos, const int32_t *seq,
               int64_t rows, int64_t head_from);
 // Room for the logits of that many rows.

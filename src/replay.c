@@ -15,7 +15,7 @@ static void hash_ids(const train_text *t, char hex[65]) {
     sodium_bin2hex(hex, 65, hash, sizeof hash);
 }
 
-// Model, text and what was not given; then the engine.
+// Model, text, and options that were not given.
 static int open_all(replay_open *r, const backend *by, char err[ERR]) {
     engine_options *o = &r->run.engine;
     train_options *t = &o->train;
@@ -26,6 +26,10 @@ static int open_all(replay_open *r, const backend *by, char err[ERR]) {
     if (model_open(&r->m, r->run.dir, err)) return -1;
     r->m.c.kv_bf16 = r->run.kv_bf16;
     o->known = count < r->m.c.vocab ? count : r->m.c.vocab;
+    if (o->context > r->m.c.context) o->context = r->m.c.context;
+    int64_t keys = o->context < KEYS ? o->context : KEYS;
+    long most = o->slots * (long)((o->context + keys - 1) / keys); // more would stay empty
+    if (!o->pages || o->pages > most) o->pages = most;
     t->dir = r->run.dir, t->by = by;
     int bad = r->run.text && train_read(&r->text, r->run.dir, r->run.text, r->m.c.vocab, err);
     if (!bad && (r->run.text || o->feedback)) bad = train_settle(t, &r->m, err);
@@ -33,11 +37,9 @@ static int open_all(replay_open *r, const backend *by, char err[ERR]) {
     if (!bad && r->run.text && r->text.n <= t->ctx)
         bad = fail(err, "%.300s: %ld tokens: expected more than --ctx %ld", r->run.text,
                    (long)r->text.n, t->ctx);
-    if (!bad && o->context > r->m.c.context)
-        bad = fail(err, "--context %ld: the model's context is %ld", o->context,
-                   (long)r->m.c.context);
     if (!bad) return 0;
     free(r->text.id);
+    r->text.id = NULL;
     model_close(&r->m);
     return -1;
 }
@@ -90,7 +92,7 @@ void replay_close(replay_open *r) {
 static int read_first(replay_open *r, const journal_record *rec, char sha[2][65], char err[ERR]) {
     engine_options *o = &r->run.engine;
     train_options *t = &o->train;
-    const char *format = "", *dir = "", *hash = "", *cache = "", *text = NULL, *ids = "";
+    const char *format = "", *dir = "", *hash = "", *cache = "", *ids = "";
     json_int_t n[9] = {0}, l[6] = {0}, seed = 0;
     json_t *learn = NULL;
     r->what = json_loadb((const char *)rec->data, rec->size, 0, NULL);
@@ -101,26 +103,28 @@ static int read_first(replay_open *r, const journal_record *rec, char sha[2][65]
                   "context", &n[2], "pages", &n[3], "slice", &n[4], "share", &n[5], "floor", &n[6],
                   "snapshot", &n[7], "feedback", &o->feedback, "cache", &cache, "learn", &learn);
     if (!bad && json_is_object(learn))
-        bad = json_unpack(learn, "{s:s?, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:F, s:F, s:F}",
-                          "text", &text, "sha256", &ids, "what", &t->what, "steps", &l[0], "warmup",
-                          &l[1], "batch", &l[2], "micro", &l[3], "ctx", &l[4], "seed", &seed, "lr",
+        bad = json_unpack(learn, "{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:F, s:F, s:F}",
+                          "sha256", &ids, "what", &t->what, "steps", &l[0], "warmup", &l[1],
+                          "batch", &l[2], "micro", &l[3], "ctx", &l[4], "seed", &seed, "lr",
                           &t->rate, "clip", &t->clip, "decay", &t->decay);
     if (bad || strcmp(format, "assay-journal 1") || strlen(hash) != 64)
-        return fail(err, "record 1: expected the options of an assay-journal 1");
+        return fail(err, "expected the options of an assay-journal 1");
     for (int i = 0; i < 8; i++) bad |= n[i] < 0 || n[i] > 1 << 28;
     bad |= n[1] < 1 || n[1] > SLOTS || n[2] < 2 || n[2] > 1 << 20 || n[3] < 1 || n[4] < 1 ||
-           n[5] > 99 || n[7] < 1;
+           n[4] > 4096 || n[5] > 99 || n[6] > 4096 || n[7] < 1 ||
+           (o->feedback && !json_is_object(learn));
     if (json_is_object(learn))
         bad |= l[0] < 1 || l[0] > 1 << 24 || l[1] < 0 || l[1] > l[0] || l[2] < 1 || l[2] > 4096 ||
                l[3] < 1 || l[3] > l[2] || l[4] < 1 || l[4] > 1 << 20 || !train_learn(t->what) ||
-               !(t->rate > 0 && t->rate <= 1) || !(t->clip >= 0) || !(t->decay >= 0);
-    if (bad) return fail(err, "record 1: an option is out of range");
+               !(t->rate > 0 && t->rate <= 1) || !(t->clip >= 0 && t->clip <= 1e9) ||
+               !(t->decay >= 0 && t->decay <= 1);
+    if (bad) return fail(err, "an option is out of range");
     o->known = n[0], o->slots = n[1], o->context = n[2], o->pages = n[3], o->slice = n[4];
     o->share = n[5], o->floor = n[6], o->snapshot = n[7];
     t->steps = l[0], t->warmup = l[1], t->batch = l[2], t->micro = l[3], t->ctx = l[4];
     t->seed = (uint32_t)seed;
     r->run.kv_bf16 = !strcmp(cache, "bf16");
-    r->run.dir = dir, r->run.text = text;
+    r->run.dir = dir, r->run.text = json_string_value(json_object_get(learn, "text"));
     snprintf(sha[0], 65, "%s", hash);
     snprintf(sha[1], 65, "%s", ids);
     return 0;
@@ -158,7 +162,8 @@ typedef struct {
     const char *from;           // the name of the snapshot that is waited for; NULL: none
     uint8_t chain[32];          // before the record
     engine_owner owner;
-    int serve; // tokens are computed too
+    int serve;  // tokens are computed too
+    int spoilt; // the snapshot is not what the journal says
 } run;
 
 // A difference is named by the record, the turn and what stands on both sides.
@@ -213,12 +218,12 @@ static int load_snapshot(run *r, const journal_record *rec, char err[ERR]) {
     tensor_set s;
     snprintf(path, sizeof path, "%s.%s", r->o->path, r->from);
     if (tensor_open(&s, path, err)) return -1;
-    const char *tied = tensor_meta(&s, "chain");
+    const char *format = tensor_meta(&s, "format"), *tied = tensor_meta(&s, "chain");
     sodium_bin2hex(chain, sizeof chain, r->chain, sizeof r->chain);
     convert_plan p = engine_plan(r->open->e);
     int bad = 0;
-    if (!tied || strcmp(tied, chain))
-        bad = fail(err, "%.300s: a snapshot of another journal", path);
+    if (!format || strcmp(format, "assay-state 1") || !tied || strcmp(tied, chain))
+        bad = fail(err, "%.300s: expected the snapshot that this journal made here", path);
     for (int i = 0; i < p.n && !bad; i++) {
         const tensor *have = tensor_find(&s, p.name[i]);
         if (!have || have->type != p.t[i].type || have->bytes != p.t[i].bytes)
@@ -232,17 +237,17 @@ static int load_snapshot(run *r, const journal_record *rec, char err[ERR]) {
     engine_digest(r->open->e, 1, hash);
     if (!bad && memcmp(hash, rec->data + 16, sizeof hash))
         bad = fail(err, "%.300s: its values are not those that the journal names", path);
-    return bad ? -1 : engine_wake(r->open->e, r->serve, err);
+    return bad ? -1 : 0;
 }
 
 // The number behind "turn" of a record of JSON.
 static int json_turn(const journal_record *rec, uint64_t *turn, char sha[65], char err[ERR]) {
     json_t *all = json_loadb((const char *)rec->data, rec->size, 0, NULL);
     json_int_t n = -1;
-    const char *model = "";
-    int bad = json_unpack(all, "{s:I, s?s}", "turn", &n, "model", &model) || n < 0;
+    const char *hex = "";
+    int bad = json_unpack(all, "{s:I, s?s}", "turn", &n, "model", &hex) || n < 0;
     *turn = (uint64_t)n;
-    snprintf(sha, 65, "%s", model);
+    snprintf(sha, 65, "%s", hex);
     json_decref(all);
     return bad ? fail(err, "expected a turn") : 0;
 }
@@ -251,8 +256,12 @@ static int replay_input(run *r, const journal_record *rec, char err[ERR]) {
     uint64_t turn = 0;
     char sha[65] = "", now[65];
     int text = rec->kind == J_RESUME || rec->kind == J_STOP;
+    if (rec->kind == J_OPEN) return fail(err, "a journal begins once");
     if (text ? json_turn(rec, &turn, sha, err) : 0) return -1;
     if (!text) memcpy(&turn, rec->data, 8);
+    if (turn < engine_now(r->open->e).turn)
+        return fail(err, "turn %llu: turn %llu has passed", (unsigned long long)turn,
+                    (unsigned long long)engine_now(r->open->e).turn - 1);
     if (turns_until(r, turn, err)) return -1;
     if (rec->kind != J_STOP) return engine_input(r->open->e, rec, err);
     if (r->from) return 0; // learning is only told here
@@ -272,12 +281,12 @@ static int replay_output(run *r, const journal_record *rec, char err[ERR]) {
         return fail(err, "turn %llu: the journal has %s here, and nothing was made",
                     (unsigned long long)turn, journal_kind_name[rec->kind]);
     if (rec->kind == J_UPDATE) r->result->updates++;
-    if (rec->kind != J_SNAPSHOT || !r->from || strlen(r->from) != rec->size - 48 ||
-        memcmp(r->from, rec->data + 48, rec->size - 48))
+    if (rec->kind != J_SNAPSHOT || !r->from || strlen(r->from) != rec->size - J_SNAPSHOT_HEAD ||
+        memcmp(r->from, rec->data + J_SNAPSHOT_HEAD, rec->size - J_SNAPSHOT_HEAD))
         return 0;
-    if (load_snapshot(r, rec, err)) return -1;
+    r->spoilt = load_snapshot(r, rec, err);
     r->from = NULL;
-    return 0;
+    return r->spoilt ? -1 : engine_wake(r->open->e, r->serve, err);
 }
 
 static int take_record(void *ctx, const journal_record *rec, char err[ERR]) {
@@ -325,47 +334,66 @@ int replay(const replay_options *o, replay_result *result, char err[ERR]) {
 
 typedef struct {
     const char *path;
-    char name[24]; // of the last snapshot whose file is there
+    char name[2][24]; // of the last snapshots whose files are there, the newest last
 } newest;
 
 static int note_snapshot(void *ctx, const journal_record *rec, char err[ERR]) {
     newest *n = ctx;
     char path[4096];
     (void)err;
-    if (rec->kind != J_SNAPSHOT || rec->size - 48 >= sizeof n->name) return 0;
-    snprintf(path, sizeof path, "%s.%.*s", n->path, (int)rec->size - 48, rec->data + 48);
+    if (rec->kind != J_SNAPSHOT || rec->size - J_SNAPSHOT_HEAD >= sizeof *n->name) return 0;
+    snprintf(path, sizeof path, "%s.%.*s", n->path, (int)rec->size - J_SNAPSHOT_HEAD,
+             rec->data + J_SNAPSHOT_HEAD);
     if (access(path, R_OK)) return 0;
-    snprintf(n->name, sizeof n->name, "%.*s", (int)rec->size - 48, rec->data + 48);
+    memcpy(n->name[0], n->name[1], sizeof *n->name);
+    snprintf(n->name[1], sizeof *n->name, "%.*s", (int)rec->size - J_SNAPSHOT_HEAD,
+             rec->data + J_SNAPSHOT_HEAD);
     return 0;
+}
+
+// The journal, opened, and an engine that was told it; learning is computed from the snapshot `from`
+// on, NULL: from the start. *spoilt: that snapshot is damaged.
+static journal *tell_all(replay_open *open, const replay_options *o, const char *from, live *l,
+                         int *spoilt, char err[ERR]) {
+    replay_result result = {0};
+    run r = {.o = o, .result = &result, .open = open, .from = from};
+    char why[ERR];
+    *open = (replay_open){0};
+    r.owner = (engine_owner){&r, compare, tell, NULL};
+    journal *j = journal_open(o->path, take_record, &r, live_wake, l, err);
+    *spoilt = r.spoilt;
+    if (j && open->e) return j;
+    if (j) fail(err, "%.300s: no record: expected a journal that has begun", o->path);
+    if (j) journal_close(j, why);
+    replay_close(open);
+    return NULL;
 }
 
 journal *replay_resume(replay_open *open, const replay_options *o, live *l, char err[ERR]) {
     newest n = {.path = o->path};
-    replay_result result = {0};
-    run r = {.o = o, .result = &result, .open = open};
-    char text[128];
+    char text[128], why[ERR];
+    journal *j = NULL;
+    int spoilt = 1;
     uint64_t torn;
-    *open = (replay_open){0};
-    r.owner = (engine_owner){&r, compare, tell, NULL};
     if (journal_read(o->path, note_snapshot, &n, &torn, err)) return NULL;
-    r.from = *n.name ? n.name : NULL;
-    journal *j = journal_open(o->path, take_record, &r, live_wake, l, err);
-    if (j && !open->e) fail(err, "%.300s: no record: expected a journal that has begun", o->path);
-    if (!j || !open->e) {
-        if (j) journal_close(j, text);
-        replay_close(open);
-        return NULL;
+    for (int i = 1; spoilt && i >= -1; i--) {
+        const char *from = i >= 0 && *n.name[i] ? n.name[i] : NULL;
+        j = tell_all(open, o, from, l, &spoilt, err);
+        if (spoilt) fprintf(stderr, "assay: %s; learning is computed again from before\n", err);
     }
+    if (!j) return NULL;
     engine_state s = engine_now(open->e);
     int size =
         snprintf(text, sizeof text, "{\"turn\":%llu,\"version\":%llu,\"time\":%lld}",
                  (unsigned long long)s.turn, (unsigned long long)s.version, (long long)time(NULL));
     engine_own(open->e, live_owner(l));
     live_start(l, open->e, &open->run.engine, j, open->records, open->m.c.vocab);
+    for (int i = 0; i < 2; i++)
+        if (*n.name[i]) live_keep(l, n.name[i]);
     live_note(l, J_RESUME, text, (uint32_t)size);
     journal_record rec = {.kind = J_RESUME, .size = (uint32_t)size, .data = (uint8_t *)text};
     if (!engine_input(open->e, &rec, err) && !engine_wake(open->e, 1, err)) return j;
-    journal_close(j, text);
+    journal_close(j, why);
     replay_close(open);
     return NULL;
 }

@@ -14,7 +14,7 @@ typedef struct {
 typedef struct {
     const char *path;       // of the journal
     const char *dir, *text; // where model and text lie now; NULL: where the journal says
-    const char *from;       // a snapshot's name or path: computing begins there; NULL: at the start
+    const char *from;       // a snapshot's name: computing begins there; NULL: at the start
     const char *out;        // a folder for the model as it ends; NULL: none
     const backend *by;
 } replay_options;
@@ -43,7 +43,8 @@ char *replay_begin(replay_open *r, const replay_run *run, const backend *by,
 // Executes the journal again. -1: the first record that differs, or why it could not go on.
 int replay(const replay_options *o, replay_result *r, char err[ERR]);
 // Opens a journal to go on with it: the engine is as its last record left it, requests that were
-// open are not, and l has taken over.
+// open are not, and l has taken over. Learning is computed from the newest sound snapshot on; one
+// that is not is named in a line on stderr.
 journal *replay_resume(replay_open *r, const replay_options *o, live *l, char err[ERR]);
 void replay_close(replay_open *r);
 #endif

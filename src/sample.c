@@ -13,14 +13,40 @@ static int by_weight(const void *a, const void *b) { // heavier first, then the 
     return x->weight != y->weight ? (x->weight < y->weight ? 1 : -1) : x->id - y->id;
 }
 
+// Moves to the front all that can be among the heaviest: whole powers of two of weights, from the
+// largest down, until these hold top_k candidates, or (top_k 0) a sum of `enough`.
+static int64_t narrow(candidate *c, int64_t n, int top_k, uint64_t enough) {
+    enum { POWERS = 34 }; // of 0, and of 1 .. 2^32 by their length in bits
+    uint64_t sum[POWERS] = {0}, above = 0;
+    int64_t count[POWERS] = {0}, have = 0, kept = 0;
+    int least = POWERS;
+    for (int64_t i = 0; i < n; i++) {
+        int bits = c[i].weight ? 64 - __builtin_clzll(c[i].weight) : 0;
+        sum[bits] += c[i].weight, count[bits]++;
+    }
+    while (least > 0 && (have == 0 || (top_k > 0 ? have < top_k : above < enough)))
+        least--, have += count[least], above += sum[least];
+    uint64_t lowest = least > 0 ? (uint64_t)1 << (least - 1) : 0;
+    for (int64_t i = 0; i < n; i++)
+        if (c[i].weight >= lowest) c[kept++] = c[i];
+    return kept;
+}
+
 // Keeps the heaviest top_k, then the fewest heaviest whose sum reaches top_p of what is left.
 static int64_t cut(candidate *c, int64_t n, const sample_options *o) {
-    qsort(c, (size_t)n, sizeof *c, by_weight);
-    if (o->top_k > 0 && o->top_k < n) n = o->top_k;
-    if (o->top_p >= 1) return n;
     uint64_t total = 0, sum = 0, share = (uint64_t)(o->top_p * 65536.0f); // 0..65535
+    int few = o->top_k > 0 && o->top_k < n;
     int64_t kept = 0;
     for (int64_t i = 0; i < n; i++) total += c[i].weight;
+    if (few)
+        n = narrow(c, n, o->top_k, 0);
+    else if (o->top_p < 1)
+        n = narrow(c, n, 0, (uint64_t)((unsigned __int128)total * share >> 16));
+    qsort(c, (size_t)n, sizeof *c, by_weight);
+    if (few) n = o->top_k;
+    if (o->top_p >= 1) return n;
+    if (few) total = 0;
+    for (int64_t i = 0; i < n && few; i++) total += c[i].weight;
     uint64_t enough = (uint64_t)((unsigned __int128)total * share >> 16);
     do sum += c[kept++].weight;
     while (kept < n && sum < enough);

@@ -636,8 +636,10 @@ serve *serve_open(const serve_options *o, live *l, const tokenizer *t, const mod
     serve *s = must_alloc(1, sizeof *s);
     live_state now;
     live_look(l, &now);
+    pthread_condattr_t steady; // a wait that no jump of the clock makes longer
     must(sodium_init() >= 0 && !pthread_mutex_init(&s->lock, NULL) &&
-         !pthread_cond_init(&s->quiet, NULL));
+         !pthread_condattr_init(&steady) && !pthread_condattr_setclock(&steady, CLOCK_MONOTONIC) &&
+         !pthread_cond_init(&s->quiet, &steady));
     s->o = *o, s->l = l;
     if (!s->o.connections) s->o.connections = 1100;
     if (!s->o.body) s->o.body = 1 << 20;
@@ -665,7 +667,7 @@ void serve_close(serve *s) {
     int fd = MHD_quiesce_daemon(s->http), late = 0;
     if (fd >= 0) close(fd);
     wake(s);
-    clock_gettime(CLOCK_REALTIME, &until);
+    clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += PATIENCE;
     pthread_mutex_lock(&s->lock);
     while (s->active && !late) late = pthread_cond_timedwait(&s->quiet, &s->lock, &until);

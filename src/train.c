@@ -3,6 +3,7 @@
 #include "bench.h"
 #include "num.h"
 #include "rng.h"
+#include "token.h"
 #include <jansson.h>
 #include <sodium.h>
 #include <unistd.h>
@@ -18,6 +19,22 @@ int train_learn(const char *what) {
     for (int i = 0; i < 5; i++)
         if (!strcmp(what, name[i])) return learn[i];
     return 0;
+}
+
+int train_read(train_text *t, const char *dir, const char *file, int64_t vocab, char err[ERR]) {
+    size_t n;
+    tokenizer *tk = token_open(dir, err);
+    char *text = tk ? convert_read(file, &n, err) : NULL, why[ERR];
+    t->n = text ? token_encode(tk, text, n, 1, &t->id, why) : -1;
+    int bad = t->n < 0;
+    if (text && bad) fail(err, "%.300s: %.180s", file, why);
+    for (int64_t i = 0; i < t->n; i++)
+        if (t->id[i] >= vocab)
+            bad =
+                fail(err, "%.300s: token %d: the model has %lld", file, t->id[i], (long long)vocab);
+    free(text);
+    if (tk) token_close(tk);
+    return bad;
 }
 
 // n values near a normal distribution: 23 bits of each word of a block, added.
@@ -160,9 +177,12 @@ static long points(const train *t, int k, long step) {
 static int run_windows(train *t, const train_text *text, long count, int back, float *loss,
                        char err[ERR]) {
     long ctx = t->o->ctx, n;
+    int64_t share[2];
+    int bad = 0;
     t->g.loss = 0;
-    for (long done = 0; done < count; done += n) {
-        n = count - done < t->o->micro ? count - done : t->o->micro;
+    ranks_share(t->o->ranks, count, share);
+    for (long done = share[0]; done < share[1] && !bad; done += n) {
+        n = share[1] - done < t->o->micro ? share[1] - done : t->o->micro;
         int32_t *target = t->id + n * ctx;
         for (long i = 0; i < n; i++) {
             const int32_t *id = text->id + t->from[done + i];
@@ -170,8 +190,12 @@ static int run_windows(train *t, const train_text *text, long count, int back, f
             memcpy(target + i * ctx, id + 1, (size_t)ctx * sizeof *id);
         }
         grad_batch b = {n, t->start, t->id, target, t->weight, NULL};
-        if (back ? grad_pass(&t->g, &b, err) : grad_forward(&t->g, &b, err)) return -1;
+        bad = back ? grad_pass(&t->g, &b, err) : grad_forward(&t->g, &b, err);
     }
+    if (ranks_agree(t->o->ranks, bad, err)) return -1;
+    ranks_sum_i64(t->o->ranks, &t->g.loss, 1);
+    for (int i = 0; i < t->g.parts && back; i++)
+        ranks_sum_i64(t->o->ranks, t->g.part[i].sum, t->g.part[i].n);
     *loss = num_div(num_mul((float)t->g.loss, GRAD_UNIT), (float)(count * ctx));
     return 0;
 }
@@ -286,6 +310,44 @@ static int load_state(train *t, const char *path, char err[ERR]) {
     return bad;
 }
 
+// Rank 0 reads the state, if there is one, and hands it on.
+static int share_state(train *t, const char *path, char err[ERR]) {
+    ranks *all = t->o->ranks;
+    int bad = t->o->resume && ranks_first(all) && !access(path, F_OK) && load_state(t, path, err);
+    if (ranks_agree(all, bad, err)) return -1;
+    ranks_copy(all, &t->opt.step, sizeof t->opt.step);
+    convert_plan p = plan_state(t);
+    for (int i = 0; i < p.n && t->opt.step; i++)
+        ranks_copy(all, (void *)(uintptr_t)p.t[i].data, p.t[i].bytes);
+    convert_plan_free(&p);
+    return 0;
+}
+
+// Every rank is at the same run.
+static int same_run(const train *t, char err[ERR]) {
+    json_t *all = json_copy(t->options), *value;
+    const char *key;
+    int bad = 0;
+    json_object_set_new(all, "stop", json_integer(t->o->stop));
+    json_object_foreach(all, key, value) {
+        char *text = json_dumps(value, JSON_ENCODE_ANY);
+        bad = bad || ranks_same(t->o->ranks, key, text, err);
+        free(text);
+    }
+    json_decref(all);
+    return bad;
+}
+
+// All ranks must have come to the same weights; rank 0 writes the state.
+static int checkpoint(const train *t, const char *path, char err[ERR]) {
+    char what[48], sha[65] = "";
+    ranks *all = t->o->ranks;
+    snprintf(what, sizeof what, "weights after step %ld:", (long)t->opt.step);
+    if (!ranks_alone(all)) train_digest(t->m, sha);
+    if (ranks_same(all, what, sha, err)) return -1;
+    return backend_fetch(t->o->by, err) || (ranks_first(all) && save_state(t, path, err));
+}
+
 // ---- reports
 
 static int save_json(const train *t, const char *digest, char err[ERR]) {
@@ -358,9 +420,9 @@ static int run_steps(train *t, const char *path, void (*say)(const train_progres
                 if (run_held(t, &p.held, err)) return -1;
                 t->curve[1][points(t, 1, step) - 1] = p.held;
             }
-            if (step > 0 && (backend_fetch(o->by, err) || save_state(t, path, err))) return -1;
+            if (step > 0 && checkpoint(t, path, err)) return -1;
         }
-        if (step > first || p.held >= 0) say(&p);
+        if (ranks_first(o->ranks) && (step > first || p.held >= 0)) say(&p);
         if (step == o->steps || (o->stop && step == o->stop)) return 0;
         if (run_step(t, why)) return fail(err, "step %ld: %s", step + 1, why);
     }
@@ -374,18 +436,21 @@ int train_run(model *m, const train_options *o, const train_text text[2],
         if (text[k].n <= o->ctx && (k == 0 || text[k].id))
             return fail(err, "%s: %ld tokens: expected more than --ctx %ld",
                         k ? "--held" : "--text", (long)text[k].n, o->ctx);
-    if (convert_folder(o->dir, o->out, err)) return -1;
+    if (!ranks_alone(o->ranks) && o->by->device)
+        return fail(err, "--backend %s: expected one rank: many are not built", o->by->name);
+    int bad = ranks_first(o->ranks) && convert_folder(o->dir, o->out, err);
+    if (ranks_agree(o->ranks, bad, err)) return -1;
     snprintf(path, sizeof path, "%s/state.safetensors", o->out);
     run_open(&t, m, o, text);
-    int bad = (o->resume && !access(path, F_OK) && load_state(&t, path, err)) ||
-              backend_learn(o->by, &t.g, &t.opt, err) || run_steps(&t, path, say, err) ||
-              backend_fetch(o->by, err);
+    bad = same_run(&t, err) || share_state(&t, path, err) ||
+          backend_learn(o->by, &t.g, &t.opt, err) || run_steps(&t, path, say, err) ||
+          backend_fetch(o->by, err);
     if (!bad) {
         int k = text[1].n > 0;
         train_digest(m, r->digest);
         r->first = t.curve[k][0], r->last = t.curve[k][points(&t, k, (long)t.opt.step) - 1];
-        bad = convert_save(m, o->dir, o->out, err) || save_json(&t, r->digest, err) ||
-              save_svg(&t, err);
+        bad = ranks_first(o->ranks) && (convert_save(m, o->dir, o->out, err) ||
+                                        save_json(&t, r->digest, err) || save_svg(&t, err));
     }
     run_close(&t);
     return bad ? -1 : 0;

@@ -1,12 +1,13 @@
 // train.h - learning from text: batches, checkpoints, and what is reported of a run.
 //
 // A run is a function of the model, the ids of its texts and the options that its files name. It
-// ends on the same bits for any microbatch, any number of threads, either backend, and however
-// often it was killed and resumed.
+// ends on the same bits for any microbatch, any number of threads and of processes, either backend,
+// and however often it was killed and resumed.
 #ifndef TRAIN_H
 #define TRAIN_H
 #include "backend.h"
 #include "convert.h"
+#include "ranks.h"
 
 // What is NULL, 0, or of warmup, clip and decay below 0, is not given: train_settle() chooses.
 typedef struct {
@@ -20,6 +21,7 @@ typedef struct {
     uint32_t seed;
     int resume;
     const backend *by;
+    ranks *ranks; // that split the samples of a batch; NULL: this process alone
 } train_options;
 
 typedef struct {
@@ -41,6 +43,8 @@ typedef struct {
 } train_result;
 
 int train_learn(const char *what); // LEARN_ bits; 0: no such thing
+// The ids of a text file by the tokenizer of dir, each below vocab.
+int train_read(train_text *t, const char *dir, const char *file, int64_t vocab, char err[ERR]);
 // A dense model by the config.json of a folder, with random weights.
 int train_init(model *m, const char *dir, uint32_t seed, char err[ERR]);
 // Chooses what was not given and checks the options against the model.
@@ -54,7 +58,8 @@ convert_plan train_plan(const model *m, const optim *opt);
 // SHA-256 in hex over all values of the model: over the data of the file that it is saved as.
 void train_digest(const model *m, char hex[65]);
 // Learns text[0] in place and writes the folder o->out; text[1] is held out (id NULL: none).
-// After -1 the folder is as the last checkpoint left it.
+// After -1 the folder is as the last checkpoint left it. Of many ranks the first writes and says; an
+// error of its last files is known to the others after the next ranks_agree().
 int train_run(model *m, const train_options *o, const train_text text[2],
               void (*say)(const train_progress *), train_result *r, char err[ERR]);
 #endif

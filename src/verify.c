@@ -227,6 +227,10 @@ static int device_linear(vector *v, const tq_matrix *m, float *x, int64_t T, flo
                  .room = T,
                  .seqs = T,
                  .context = 1,
+                 .keys = 1,
+                 .chunks = 1,
+                 .pages = 1,
+                 .page = zero,
                  .cached = 1,
                  .x = y,
                  .o = x,
@@ -307,6 +311,7 @@ static model_config get_config(const vector *v) {
     c.eps = real(v, "eps");
     c.theta = atof(item(v->in, "theta"));
     c.qk_norm = !strncmp(item(v->in, "family"), "qwen3", 5);
+    c.kv_bf16 = !strncmp(item(v->in, "cache"), "bf16", 4);
     sscanf(item(v->in, "rope"), "llama3,%lf,%lf,%lf,%lf", &c.rope_factor, &c.rope_low, &c.rope_high,
            &c.rope_original);
     return c;
@@ -402,7 +407,7 @@ static int run_whole(vector *v) {
     ref_run r;
     char err[ERR];
     model_config c = get_config(v);
-    int64_t T = integer(v, "T"), seed = integer(v, "seed");
+    int64_t T = integer(v, "T"), seed = integer(v, "seed"), pages = 2 * ((T + KEYS - 1) / KEYS);
     if (T < 1 || c.hidden < 1 || c.inter < 1 || c.kv_heads < 1 || c.vocab < 1) return -1;
     int32_t *token = keep(v, 3 * T, sizeof *token), *pos = token + T, *seq = pos + T;
     for (int64_t i = 0; i < T; i++) {
@@ -411,7 +416,8 @@ static int run_whole(vector *v) {
     }
     int dense = !strncmp(item(v->in, "kind"), "f32", 3);
     model_random(&m, &c, dense ? KIND_F32 : KIND_TQ4, (uint32_t)seed);
-    ref_open(&r, &m, v->by->linear, T, 1, T);
+    ref_open_pages(&r, &m, v->by->linear, T, 1, T, pages); // backwards, with gaps between them
+    for (int64_t i = 0; i < r.chunks; i++) r.page[i] = (int32_t)(pages - 1 - 2 * i);
     ref_rows(&r, token, pos, seq, T, 0);
     int bad = backend_attach(v->by, &r, T, err);
     for (int i = 0; i < r.t.count && !bad; i++)

@@ -31,6 +31,7 @@ COMMANDS = (
     "generate",
     "ladder",
     "train",
+    "journal",
     "verify",
     "bench",
     "sizes",

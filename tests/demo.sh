@@ -1,7 +1,8 @@
 #!/bin/sh
-# demo.sh [DIR] - what `make demo` shows: a dense model quantised, its ladder, text generated from
-# it before and after; and, with the embedded model, the small model learning new text in its
-# scales and codebooks alone.
+# demo.sh [DIR] - what `make demo` shows: a dense model quantised; then one process that serves it
+# over HTTP and improves the same weights meanwhile; then its journal, executed again by the other
+# backend, which ends on the same weights. With a folder of your own: quantised, and text from it
+# before and after.
 cd "$(dirname "$0")/.." || exit 1
 dir=${1:-vectors/tiny}
 if [ ! -e "$dir/config.json" ]; then
@@ -11,42 +12,70 @@ if [ ! -e "$dir/config.json" ]; then
 fi
 out=build/demo
 rm -rf $out && mkdir -p $out || exit 1
-# the SHA-256 of all codes of a model
-codes() {
-    python3 - "$1/model.safetensors" <<'END'
-import hashlib, json, struct, sys
-data = open(sys.argv[1], "rb").read()
-start = 8 + struct.unpack("<Q", data[:8])[0]
-head, sha = json.loads(data[8:start]), hashlib.sha256()
-for name in sorted(head):
-    if name.endswith(".codes"):
-        first, last = head[name]["data_offsets"]
-        sha.update(data[start + first : start + last])
-print("codes:", sha.hexdigest())
-END
-}
-set -ex
-build/assay inspect "$dir" | tail -n 3
-if [ "$(du -Lsk "$dir" | cut -f 1)" -lt 65536 ]; then
-    build/assay quantize "$dir" $out/tq4 --calib self
-    build/assay ladder "$dir" --distil 0
-else # a calibration text and the ladder take hours for a large model
-    build/assay quantize "$dir" $out/tq4
-fi
 if [ -n "$1" ]; then
+    set -ex
+    build/assay inspect "$dir" | tail -n 3
+    build/assay quantize "$dir" $out/tq4
     build/assay generate "$dir" -p "Once upon a time" -n 200
     build/assay generate $out/tq4 -p "Once upon a time" -n 200
+    echo "serve it: build/assay serve $out/tq4 --learn FILE"
     exit
 fi
-problem='spring, stretch q, mass = 3, stiffness = 8
-derive'
-build/assay generate "$dir" --chat -p "$problem" -n 100
-build/assay generate $out/tq4 --chat -p "$problem" -n 100
-# What it has never seen: antiderivatives. Scales and codebooks learn, the codes stay.
+
+# ask CONTENT: one question at the server, as any client of the OpenAI interface would ask it.
+ask() {
+    python3 - "$port" "$1" <<'END'
+import json, sys, urllib.request
+body = {"messages": [{"role": "user", "content": sys.argv[2]}], "max_tokens": 48, "temperature": 0}
+r = urllib.request.Request(f"http://127.0.0.1:{sys.argv[1]}/v1/chat/completions",
+                           json.dumps(body).encode(), {"Content-Type": "application/json"})
+a = json.load(urllib.request.urlopen(r))
+c = a["choices"][0]
+print(f"  {sys.argv[2]!r}\n    -> {c['message']['content']!r} "
+      f"(weight versions {c['assay']['version_first']} to {c['assay']['version_last']})")
+END
+}
+# metric NAME: its value now, without decimals; 0 when it is not there yet
+metric() {
+    python3 - "$port" "$1" <<'END'
+import sys, urllib.request
+text = urllib.request.urlopen(f"http://127.0.0.1:{sys.argv[1]}/metrics").read().decode()
+print(next((int(float(l.split()[1])) for l in text.splitlines() if l.split()[0] == sys.argv[2]), 0))
+END
+}
+
+set -ex
+build/assay inspect "$dir" | tail -n 3
+build/assay quantize "$dir" $out/tq4
+# What it has never seen: antiderivatives. Scales and codebooks learn them while it serves.
 python3 vectors/tiny/corpus.py 20000 3 --new >$out/new.txt
-python3 vectors/tiny/corpus.py 500 4 --new >$out/held.txt
-build/assay train $out/tq4 --what r1r2 --text $out/new.txt --held $out/held.txt --steps 60 --lr 3e-3 --out $out/learnt
-codes $out/tq4
-codes $out/learnt
-build/assay generate $out/tq4 --chat -p "integral of 3*q^2 by q" -n 40 --temp 0
-build/assay generate $out/learnt --chat -p "integral of 3*q^2 by q" -n 40 --temp 0
+build/assay serve $out/tq4 --learn $out/new.txt --steps 48 --batch 8 --lr 4e-3 --snapshot 16 \
+    --journal $out/run.journal --port 0 >$out/serve.out 2>$out/serve.err &
+server=$!
+{ set +x; } 2>/dev/null
+trap 'kill $server 2>/dev/null' EXIT
+until port=$(sed -n 's|^serving .*:\([0-9]*\), journal.*|\1|p' $out/serve.err) && [ -n "$port" ]; do
+    kill -0 $server || { cat $out/serve.err && exit 1; }
+    sleep 0.1
+done
+echo "one process serves at port $port and learns:"
+version=-1
+while [ "$version" -lt 48 ]; do
+    now=$(metric assay_weight_version)
+    [ "$now" -gt "$version" ] || { sleep 0.2 && continue; }
+    [ $((now / 16)) = $((version / 16)) ] && [ "$version" -ge 0 ] || ask "integral of 3*q^2 by q"
+    version=$now
+done
+set -x
+kill -TERM $server
+wait $server
+trap - EXIT
+cat $out/serve.out
+build/assay journal $out/run.journal | tail -n 6 | cut -c 1-100
+build/assay replay $out/run.journal --backend ref
+{ set +x; } 2>/dev/null
+served=$(sed -n 's/.*SHA-256 //p' $out/serve.out)
+again=$(build/assay replay $out/run.journal --from v00000032 2>/dev/null | sed -n 's/.*SHA-256 //p')
+echo "served and learned:            $served"
+echo "from a snapshot, other kernel: $again"
+[ "$served" = "$again" ]

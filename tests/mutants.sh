@@ -57,7 +57,12 @@ read-too-early plain linear.cuh|s/while (!copies_landed(/while (0 \&\& !copies_l
 no-proxy-fence race update.cuh|s/copies_fence();//|fence
 lost-arrival late grid.cuh|s/add_release(m->arrive, 1);/if (blockIdx.x != 1 \|\| state()->barriers != 40) &/|waited too long
 one-block-skips plain update.cuh|0,/grid_sync(m);/s//if (blockIdx.x != 1) grid_sync(m);/|emu:\|FAIL mixed
+one-way-for-all plain sample.cuh|s/r->how\[t\]/r->how[0]/|FAIL mixed
+embeds-each-slice plain mirror.cuh|s/if (i == 0) run_phases/run_phases/|FAIL mixed
 stale-key plain forward.cuh|s/fresh = single \&\& last ? n - 1 : -1/fresh = -1/|FAIL mixed\|race
+no-page-table plain forward.cuh|s/r->page\[seq \* r->chunks + chunk\]/(seq * r->chunks + chunk)/|FAIL mixed
+key-not-rounded plain forward.cuh|s/as_cached(r, own\[d\])/own[d]/|FAIL mixed
+value-not-rounded plain forward.cuh|s/as_cached(r, r->v\[key_at + d\])/r->v[key_at + d]/|FAIL mixed
 END2
 sed 's/\\|/@OR@/g' $out/list | while IFS='|' read -r head change wanted; do
     set -- $head

@@ -8,7 +8,9 @@
 #include "simd.h"
 #include <omp.h>
 #include "verify.h"
+#include <signal.h>
 #include <sodium.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static int passed, failed;
@@ -168,6 +170,104 @@ static void long_context(void) {
     check(ok, "%d keys: one prefill, pieces of 100 and single tokens agree", LONG);
     free(want);
     model_close(&m);
+}
+
+// ---- the cache
+
+// 1: a sequence has the logits `want` on pages that another one used before, in another order, in
+// pieces of 90 tokens, before each of which another has a token on the page between them; at token
+// 180 the two change their numbers, and their pages go with them.
+static int reuses_pages(const model *m, const float *want) {
+    int32_t token[LONG], pos[LONG], seq[LONG] = {0};
+    char err[ERR];
+    int ok = 1;
+    ref_run r;
+    ref_open_pages(&r, m, simd_linear, LONG, 2, LONG, 3);
+    r.page[0] = 2, r.page[1] = 0;
+    for (int i = 0; i < LONG; i++) token[i] = token_at(3, i, m->c.vocab), pos[i] = i;
+    must(!ref_step(&r, token, pos, seq, LONG, LONG - 1, err));
+    for (int32_t at = 0; at < LONG; at += 90) {
+        int large = at < 180;
+        token[0] = 5, pos[0] = at / 90, seq[0] = !large;
+        r.page[2 * large] = 0, r.page[2 * large + 1] = 2;
+        r.page[2 * !large] = 1, r.page[2 * !large + 1] = -1;
+        for (int i = 1; i <= 90; i++)
+            token[i] = token_at(1, at + i - 1, m->c.vocab), pos[i] = at + i - 1, seq[i] = large;
+        must(!ref_step(&r, token, pos, seq, 91, 1, err));
+        ok &= !memcmp(r.logits, want + at * m->c.vocab, 90 * (size_t)m->c.vocab * sizeof *want);
+    }
+    ref_close(&r);
+    return ok;
+}
+
+// 1: a step whose row, at position `at`, has no page (or that of an earlier key has none) stops the
+// program.
+static int needs_page(const model *m, int32_t at, int32_t first, int32_t second) {
+    int32_t token = 1, seq = 0;
+    int status;
+    fflush(stdout);
+    pid_t child = fork();
+    must(child >= 0);
+    if (child == 0) {
+        ref_run r;
+        must(freopen("/dev/null", "w", stderr) != NULL);
+        ref_open_pages(&r, m, ref_linear, 1, 1, LONG, 2);
+        r.page[0] = first, r.page[1] = second;
+        ref_rows(&r, &token, &at, &seq, 1, 0);
+        _exit(0);
+    }
+    must(waitpid(child, &status, 0) == child);
+    return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
+}
+
+static void pages(void) {
+    float *want[2];
+    model m;
+    for (int i = 0; i < 2; i++) {
+        const char *kind = i ? "bf16" : "f32";
+        model_random(&m, &shapes[0], KIND_TQ4, 31);
+        m.c.kv_bf16 = i;
+        want[i] = alone(&m, simd_linear, 1, LONG, LONG);
+        check(reuses_pages(&m, want[i]), "%s cache: pages used before, out of order", kind);
+        int ok = equal(alone(&m, ref_linear, 1, LONG, 1), want[i], LONG * m.c.vocab);
+        check(ok, "%s cache: token by token gives the logits of one prefill", kind);
+        if (!i) {
+            ok = needs_page(&m, 0, -1, 1) && needs_page(&m, 0, 2, 1) &&
+                 needs_page(&m, 256, 0, -1) && needs_page(&m, 256, -1, 0) &&
+                 !needs_page(&m, 255, 0, -1);
+            check(ok, "a step whose keys have no page stops the program");
+        }
+        model_close(&m);
+    }
+    check(memcmp(want[0], want[1], (size_t)shapes[0].vocab * sizeof(float)) != 0,
+          "a cache in bf16 gives other logits");
+    free(want[0]);
+    free(want[1]);
+}
+
+// A key that is finite, and infinite in bf16: an element of key head 0 of layer 1 at position 0,
+// where nothing is turned, is made 0x1.ff4p127 by its norm; bf16 ends at 0x1.fep127.
+static void rounds_to_infinity(void) {
+    int32_t token = 1, zero = 0;
+    char err[ERR] = "none";
+    for (int bf16 = 0; bf16 < 2; bf16++) {
+        model m;
+        ref_run r;
+        model_random(&m, &shapes[0], KIND_TQ4, 42);
+        m.c.kv_bf16 = bf16;
+        float *w = (float *)(uintptr_t)m.layer[1].norm[N_K];
+        ref_open(&r, &m, ref_linear, 1, 1, 1);
+        must(!ref_step(&r, &token, &zero, &zero, 1, 0, err));
+        int at = 0;
+        for (int i = 1; i < 32; i++) // |k / w| above 1, so that the weight is finite
+            if (r.k[i] / w[i] * (r.k[i] / w[i]) > r.k[at] / w[at] * (r.k[at] / w[at])) at = i;
+        w[at] = 0x1.ff4p127f / (r.k[at] / w[at]);
+        int bad = ref_step(&r, &token, &zero, &zero, 1, 0, err);
+        check(bad && strstr(err, bf16 ? "layer 1, phase QKV" : "layer 1, phase ATTEND"),
+              "%s cache: a key that rounding makes infinite: %s", bf16 ? "bf16" : "f32", err);
+        ref_close(&r);
+        model_close(&m);
+    }
 }
 
 // ---- linear layers
@@ -661,6 +761,8 @@ int main(void) {
     num_require_ieee();
     models();
     long_context();
+    pages();
+    rounds_to_infinity();
     linears();
     fits();
     padding();

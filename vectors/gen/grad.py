@@ -21,7 +21,7 @@ HEAD = """\
 # Gradients of whole models, for grad: a line "case", then a line "loss" and one for each array that
 # learns, in the order of slots, R1 before R2; or a line "error" alone.
 #   case ID | reason | flags | loss= learn= cut= mask= weight= old= low= high= teacher=
-#        family= .. rope= as in ref.txt
+#        family= .. rope= [cache=] as in ref.txt
 #    loss INTEGER SHA256 HEX HEX
 #    part NAME WHAT N SHA256 INTEGER INTEGER
 #    error WORD                            WORD stands in the program's message
@@ -335,6 +335,7 @@ class Learner:
             do = self.linear(pre + "self_attn.o_proj", at + 4, o, self.sound(dmid))
             self.phase = "ATTEND"
             do, o = do.reshape(T, nh, hd), o.reshape(T, nh, hd)
+            k, v = self.model.kept(k), self.model.kept(v)
             dq, dk, dv = attention_mirror(q, k, v, o, do, nh // nkv)
             self.phase = "QKV"
             w = oracle.norm_weights(c["seed"], at, c["hidden"])
@@ -415,6 +416,7 @@ def case(ident, reason, flags, c, r, word=None):
     keys = "family kind seed hidden inter layers heads kv head_dim vocab tied".split()
     words += ["%s=%s" % (k, c[k]) for k in keys]
     words += ["theta=%d eps=%g rope=default" % (c["theta"], c["eps"])]
+    words += ["cache=bf16"] if "cache" in c else []
     print("case %s | %s | %s |" % (ident, reason, flags), *words)
     try:
         g = gradient(c, r)
@@ -518,11 +520,20 @@ def limits():
         case("above-" + ident, "just above", "rejected", c, dict(r, weight=(a + 1, 1, k)), word)
 
 
+def rounded():
+    """Keys and values in bf16; what goes back through the rounding is not changed by it."""
+    c, reason = dict(QWEN, kind="tq4", seed=71, cache="bf16"), "keys and values are kept in bf16"
+    case("bf16-tq4", reason, "-", c, {})
+    c = dict(SMALL, kind="f32", seed=72, cache="bf16")
+    case("bf16-f32", reason + "; two chunks", "long", c, dict(cut=(2, 260), learn=NORMS | DENSE))
+
+
 def main():
     print(HEAD)
     pairs()
     edges()
     limits()
+    rounded()
 
 
 if __name__ == "__main__":

@@ -505,6 +505,13 @@ def rope(x, cos, sin):
 
 
 # ---- the forward pass ----------------------------------------------------------------------------
+def bf16(x):
+    """x rounded to 8 significant bits (fewer below 2^-126), ties to even."""
+    step = np.ldexp(1.0, np.maximum(np.frexp(x)[1], -125) - 8)
+    with np.errstate(over="ignore"):
+        return finite((np.rint(x / step) * step).astype(F32))
+
+
 def attention(q, k, v, kv_of):
     """q[T, nh, hd], k, v[T, nkv, hd], positions 0 .. T-1 -> o[T, nh, hd]."""
     M, L, O = softmax_parts(q, k, v, kv_of)
@@ -546,7 +553,8 @@ def softmax_parts(q, k, v, kv_of):
 
 class Model:
     """A random model by the recipe of `bench`. config: family, kind (tq4, f32), seed, hidden,
-    inter, layers, heads, kv, head_dim, vocab, tied, theta, eps, scaling (None or four numbers)."""
+    inter, layers, heads, kv, head_dim, vocab, tied, theta, eps, scaling (None or four numbers);
+    cache="bf16": keys and values are kept so."""
 
     def __init__(self, **config):
         self.c = config
@@ -575,6 +583,10 @@ class Model:
     def norm(self, ident, x):
         return rmsnorm(x, norm_weights(self.c["seed"], ident, x.shape[-1]), self.c["eps"])
 
+    def kept(self, x):
+        """Keys or values as attention finds them."""
+        return bf16(x) if self.c.get("cache") == "bf16" else x
+
     def phases(self, tokens):
         """Yields (layer or -1, phase name, list of output arrays) for one prefill of the tokens."""
         c, T, tokens = self.c, len(tokens), np.asarray(tokens)
@@ -593,7 +605,7 @@ class Model:
                 q, k = self.norm(at + 9, q), self.norm(at + 10, k)
             q, k = rope(q, cos, sin), rope(k, cos, sin)
             yield l, "QKV", [q, k, v]
-            o = attention(q, k, v, kv_of).reshape(T, nh * hd)
+            o = attention(q, self.kept(k), self.kept(v), kv_of).reshape(T, nh * hd)
             yield l, "ATTEND", [o]
             x = x + self.linear(at + 4, H, nh * hd, o)
             yield l, "OUT", [x]
@@ -676,6 +688,18 @@ def self_test():
         subnormal > 1000 and differs > 1000 and doubly > 1000,
         "the fma cases tell the wrong ways apart",
     )
+
+    # bf16: the nearer of the two neighbours in 16 bits, the even one of two as near
+    x = from_any(rng.integers(0, 2**32, 4000, dtype=np.uint32))
+    x[:2000] = ((x[:2000].view(U32) & U32(0xFFFF0000)) | U32(0x8000)).view(F32)  # ties
+    x[::5] = (x[::5].view(U32) & U32(0x80FFFFFF)).view(F32)  # 2^-126 and below
+    ok = True
+    for v, y in zip(x, bf16(x)):
+        low = int(bits(v)[0][:4], 16)
+        pair = [Fraction(float(from_bits(["%04x0000" % w])[0])) for w in (low, low + 1)]
+        far = [abs(p - frac(v)) for p in pair]
+        ok &= frac(y) == (pair[low % 2] if far[0] == far[1] else pair[far[1] < far[0]])
+    check(ok, "bf16 takes the nearer neighbour, or the even one")
 
     # lane dot against a scalar loop
     ok = True

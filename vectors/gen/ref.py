@@ -15,7 +15,7 @@ HEAD = """\
 # python3 vectors/gen/ref.py > vectors/ref.txt
 # Whole models, for ref, simd and tape: one line "case" and then a line for every phase, in order.
 #   case ID | reason | flags | family= kind= seed= hidden= inter= layers= heads= kv= head_dim=
-#        vocab= tied= theta= eps= rope= T=
+#        vocab= tied= theta= eps= rope= T= [cache=bf16]
 #   phase LAYER NAME SHA256 HEX HEX          LAYER is - for EMBED and HEAD
 # kind tq4: linear layers TQ4, embedding and head I8; f32: everything dense. Weights follow the
 # recipe of random models; eps and theta are decimal; rope is default, or
@@ -23,7 +23,8 @@ HEAD = """\
 # (7 i i + 3 i + seed) mod vocab. SHA-256 is over the little-endian binary32 of what the phase
 # makes: EMBED, OUT, DOWN x[T, hidden]; QKV q[T, heads head_dim], k, v[T, kv head_dim] after norm
 # and rotation; ATTEND o[T, heads head_dim]; GATEUP g, u[T, inter]; HEAD logits[T, vocab]. The two
-# words are the bits of the phase's first two values."""
+# words are the bits of the phase's first two values. cache=bf16: ATTEND finds k and v rounded to
+# bf16, to nearest even, its own among them; what QKV makes is not yet rounded."""
 
 SHAPES = (
     (
@@ -152,6 +153,28 @@ SHAPES = (
         1,
         1,
     ),
+    (
+        "qwen3-bf16",
+        "keys and values are kept in bf16; two chunks when dense",
+        "long",
+        dict(
+            family="qwen3",
+            hidden=64,
+            inter=96,
+            layers=2,
+            heads=4,
+            kv=2,
+            head_dim=32,
+            vocab=61,
+            tied=1,
+            theta=1e6,
+            eps=1e-6,
+            scaling=None,
+            cache="bf16",
+        ),
+        262,
+        19,
+    ),
 )
 
 
@@ -160,7 +183,7 @@ def case(ident, reason, flags, config, T):
     rope = "llama3," + ",".join("%g" % v for v in c["scaling"]) if c["scaling"] else "default"
     keys = "family kind seed hidden inter layers heads kv head_dim vocab tied".split()
     print(
-        "case %s | %s | %s | %s theta=%d eps=%g rope=%s T=%d"
+        "case %s | %s | %s | %s theta=%d eps=%g rope=%s T=%d%s"
         % (
             ident,
             reason,
@@ -170,6 +193,7 @@ def case(ident, reason, flags, config, T):
             c["eps"],
             rope,
             T,
+            " cache=bf16" if "cache" in c else "",
         )
     )
     start = time.time()
