@@ -8,10 +8,15 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
+typedef struct {
+    char *s; // [n] may hold NULs
+    size_t n;
+} shown;
+
 // The text of one choice, shown after every `step` tokens. Its JSON must be whole each time.
-static char *show(openai_answer *a, openai_choice *c, const openai_model *m, const uint8_t *data,
+static shown show(openai_answer *a, openai_choice *c, const openai_model *m, const uint8_t *data,
                   size_t n, int64_t step) {
-    char *text = must_alloc(1, 1);
+    shown text = {must_alloc(1, 1), 0};
     for (int64_t i = 0; i <= a->most && !c->end; i++) {
         live_token k = {.id = (int32_t)((n ? data[(size_t)i % n] * 31 + i : i) % m->known),
                         .version = (uint64_t)i};
@@ -23,11 +28,11 @@ static char *show(openai_answer *a, openai_choice *c, const openai_model *m, con
         if (!last && !c->end && i % step) continue;
         json_t *j = openai_choice_json(a, 0);
         const json_t *part = json_object_get(j, a->chat ? a->stream ? "delta" : "message" : "text");
-        const char *s = json_string_value(a->chat ? json_object_get(part, "content") : part);
-        must(s != NULL);
-        text = realloc(text, strlen(text) + strlen(s) + 1);
-        must(text);
-        strcat(text, s);
+        const json_t *said = a->chat ? json_object_get(part, "content") : part;
+        must(json_is_string(said));
+        must(text.s = realloc(text.s, text.n + json_string_length(said) + 1));
+        memcpy(text.s + text.n, json_string_value(said), json_string_length(said));
+        text.n += json_string_length(said);
         json_decref(j);
     }
     return text;
@@ -49,7 +54,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
         free(f.answer);
         return 0;
     }
-    char *text[2] = {NULL, NULL};
+    shown text[2] = {{0}, {0}};
     for (int pass = 0; pass < 2; pass++) {
         openai_answer a;
         int bad = openai_read(&a, data[0] % 3, body, n - 1, &m, &param, err);
@@ -57,13 +62,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
         if (bad) return json_decref(openai_error(400, err, param)), 0;
         must(a.size + a.most <= m.context && a.choices >= 1 && a.choices <= CHOICES);
         text[pass] = show(&a, a.choice, &m, data, n, pass ? 1 : 64);
-        for (int k = 0; k < a.stops; k++) must(!strstr(text[pass], a.stop[k]));
+        for (int k = 0; k < a.stops; k++)
+            must(!memmem(text[pass].s, text[pass].n, a.stop[k], strlen(a.stop[k])));
         json_t *j = openai_json(&a, json_array(), 1, &m);
         must(j != NULL);
         json_decref(j);
         openai_free(&a);
     }
-    must(!strcmp(text[0], text[1]));
-    free(text[0]), free(text[1]);
+    must(text[0].n == text[1].n && !memcmp(text[0].s, text[1].s, text[0].n));
+    free(text[0].s), free(text[1].s);
     return 0;
 }
