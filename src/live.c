@@ -164,6 +164,11 @@ static void note_step(live *l) {
     l->begun = now;
 }
 
+// What is to be seen from a place on has been noted. If the disk was faster, its wake came too early.
+static void noted(live *l, uint64_t place) {
+    if (journal_durable(l->j) >= place) live_wake(l);
+}
+
 // The newest tokens may be seen as soon as this place is on the disk.
 static void publish(live *l, uint64_t place) {
     pthread_mutex_lock(&l->lock);
@@ -174,6 +179,7 @@ static void publish(live *l, uint64_t place) {
     }
     l->freshs = 0;
     pthread_mutex_unlock(&l->lock);
+    noted(l, place);
 }
 
 static int made(void *ctx, journal_kind kind, const void *data, uint32_t size, char err[ERR]) {
@@ -264,7 +270,8 @@ static int apply(live *l, journal_kind kind, const void *data, uint32_t size, ui
 static int take_new(live *l, char err[ERR]) {
     pthread_mutex_lock(&l->lock);
     live_stream *s = l->first;
-    l->first = l->last = NULL, l->queued = 0;
+    l->first = l->last = NULL;
+    l->now.now.waiting += l->queued, l->queued = 0; // until the engine counts them: show()
     pthread_mutex_unlock(&l->lock);
     int bad = 0;
     for (live_stream *next; s; s = next) {
@@ -276,6 +283,7 @@ static int take_new(live *l, char err[ERR]) {
         if (s->kind == J_FEEDBACK && !bad) s->end = END_STOP, s->ended = place, l->now.feedback++;
         s->next = l->open, l->open = s;
         pthread_mutex_unlock(&l->lock);
+        if (s->kind == J_FEEDBACK) noted(l, place);
         free(s->input);
         s->input = NULL;
     }
