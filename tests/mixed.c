@@ -13,7 +13,7 @@ static const model_config shapes[] = {
     {80, 600, 2, 4, 2, 32, 59, 4096, 1e-6f, 1e6, .qk_norm = 1, .tied = 1},
     {128, 200, 2, 6, 2, 32, 47, 4096, 1e-5f, 5e5, 8, 1, 4, 8192, .tied = 0, .kv_bf16 = 1},
 };
-enum { CONTEXT = 40, TURNS = 2, STEPS = 5, PROMPT = 11, PAGES = 7 };
+enum { CONTEXT = 40, TURNS = 2, STEPS = 5, PROMPT = 11, PAGES = 7, OUTS = 2 * STEPS + 2 };
 
 // One side: a model that is served and learned.
 typedef struct {
@@ -60,8 +60,9 @@ static void done(int bad, const char *err) {
     exit(1);
 }
 
-// A prompt, then STEPS tokens of two sequences, by the weights as they are now.
-static void serve(side *s, int turn, int32_t out[2 * STEPS]) {
+// A prompt, a token, then STEPS that are drawn, of two sequences, by the weights as they are now: out
+// has the tokens that were drawn, then for each sequence the sum of the bits of its first logits.
+static void serve(side *s, int turn, int32_t out[OUTS]) {
     char err[ERR];
     int64_t vocab = s->m.c.vocab;
     sample_options how = {turn % 2 ? 0.9f : 0, turn == 1 ? 5 : 0, 1, 11};
@@ -74,6 +75,13 @@ static void serve(side *s, int turn, int32_t out[2 * STEPS]) {
     }
     int32_t id[2] = {1, 2}, pos[2] = {PROMPT, PROMPT}, seq[2] = {3, 2};
     s->r.page[3] = s->r.page[0], s->r.page[2] = s->r.page[1]; // they go on as other sequences
+    done(ref_step(&s->r, id, pos, seq, 2, 0, err), err);
+    for (int64_t q = 0; q < 2; q++) {
+        uint32_t sum = 0;
+        for (int64_t i = 0; i < vocab; i++) sum += num_bits(s->r.logits[q * vocab + i]);
+        out[2 * STEPS + q] = (int32_t)sum;
+        pos[q]++;
+    }
     if (s->by->device) {
         ref_rows(&s->r, id, pos, seq, 2, 0);
         done(s->by->decode(s->by->device, &s->r, &how, vocab, STEPS, out, err), err);
@@ -114,7 +122,7 @@ static int compare(const backend *by, int shape, tq_kind kind, int what) {
     const backend plain = {.name = "ref", .linear = ref_linear, .tile = ref_tile};
     side a, b;
     char hex[2][65], err[ERR];
-    int32_t out[2][2 * STEPS];
+    int32_t out[2][OUTS];
     int bad = 0;
     open_side(&a, &plain, &shapes[shape], kind, what);
     open_side(&b, by, &shapes[shape], kind, what);
