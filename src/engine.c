@@ -310,14 +310,14 @@ static int serve_turn(engine *e, char err[ERR]) {
     for (long i = 0; i < heads; i++) {
         sequence *s = e->row[i];
         const float *z = logits && !s->told ? logits + n * e->m->c.vocab : NULL;
+        uint32_t low = (uint32_t)s->id;
         int32_t id;
         if (s->told)
             memcpy(&id, told + 8 * i + 4, 4);
         else
             id = e->drawn[n++];
         if (!engine_ids(e, &id, 1)) return fail(err, "token %d: expected an id of the model", id);
-        memcpy(out + 16 + 8 * i, &(uint32_t){(uint32_t)s->id}, 4);
-        memcpy(out + 20 + 8 * i, &id, 4);
+        memcpy(out + 16 + 8 * i, &low, 4), memcpy(out + 20 + 8 * i, &id, 4);
         s->token[s->n + s->made++] = id;
         s->end = is_end(e->m, id) ? END_STOP : s->made == s->most ? END_LENGTH : END_NOT;
         if (e->owner.drawn) e->owner.drawn(e->owner.ctx, s, z, e->m->c.vocab);

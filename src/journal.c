@@ -72,8 +72,7 @@ static int payload_fits(uint32_t kind, const uint8_t *p, uint32_t size) {
     const char *s = fields[kind], *last = s;
     for (; *s; last = s, s = next_field(s)) {
         if (left < width(*s)) return 0;
-        if (*s == 'n' && p[3] > 127) return 0; // negative
-        if (*s == 'n') lists += 4 * get(p, 4);
+        if (*s == 'n') lists += 4 * get(p, 4); // of a negative one more than there can be
         p += width(*s), left -= width(*s);
     }
     if (*last == 's') return left > 0 && *p != '.' && !memchr(p, '/', left) && !memchr(p, 0, left);

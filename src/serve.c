@@ -24,11 +24,11 @@ enum {
 
 // The page stands in the program as it stands in its file.
 __asm__(".pushsection .rodata\n"
-        ".global serve_page, serve_page_end\n"
+        ".global serve_page\n"
         "serve_page: .incbin \"src/page.html\"\n"
-        "serve_page_end: .byte 0\n"
+        ".byte 0\n"
         ".popsection\n");
-extern const char serve_page[], serve_page_end[];
+extern const char serve_page[]; // text with a NUL behind it
 
 typedef enum MHD_Result result;
 typedef struct exchange exchange;
@@ -318,8 +318,7 @@ static result feedback(exchange *x) {
 
 static result page(exchange *x) {
     return reply(x, 200, "text/html; charset=utf-8",
-                 MHD_create_response_from_buffer((size_t)(serve_page_end - serve_page),
-                                                 (char *)(uintptr_t)serve_page,
+                 MHD_create_response_from_buffer(strlen(serve_page), (char *)(uintptr_t)serve_page,
                                                  MHD_RESPMEM_PERSISTENT));
 }
 

@@ -43,7 +43,8 @@ carry() { # programs for a machine that may lack libraries: name build/gpu and b
         make --no-print-directory CONFIG=gpu B=build/gpu-w$w MEGA_WARPS=$w build || return 1
     done
     mkdir -p build/gpu/lib
-    for l in $(ldd build/gpu/assay | grep -oE '/[^ ]*lib(jansson|pcre2-8|utf8proc|sodium|gomp)[^ ]*'); do
+    for l in $(ldd build/gpu/assay | grep -oE '/[^ ]*\.so[^ ]*' |
+        grep -vE '/(ld-linux[^/]*|lib(c|m|dl|rt|pthread|cuda))\.so'); do
         cp -L "$l" build/gpu/lib/
     done
     git rev-parse HEAD >build/gpu/commit

@@ -93,7 +93,7 @@ def random_journal(r):
         return [r.choice([0, -1, 2**31 - 1, -(2**31), r.randrange(200000)]) for _ in range(n)]
 
     def real():
-        return struct.unpack("<f", struct.pack("<I", r.choice([0, 1 << 31, 0x7F800000, 0xFFC00000, 1, r.randrange(2**32)])))[0]
+        return struct.unpack("<f", struct.pack("<I", r.choice([0, 1 << 31, 0x7F800000, 0xFFC00000, 1, 0x447A0001, r.randrange(2**32)])))[0]
 
     texts = [b"{}", b'{"a":[1,"x",{"b":null}]}', b"[]", b"3", b'"s"', b"", b'{"a":1,"a":2}', "é日😀".encode(), b"\xff\xfe", b"\0"]
     j = J.Journal()

@@ -123,7 +123,7 @@ def begin(counts, *args, lines):
 
 def gone(pids):
     """They end soon: no rank is left behind."""
-    for _ in range(200):
+    for _ in range(600):
         if not [p for p in pids if os.path.exists("/proc/%d" % p)]:
             return True
         time.sleep(0.05)
@@ -271,9 +271,11 @@ def check_threads(folder, texts, work):
         args = arguments(folder, texts[:1], os.path.join(work, "threads"), "--steps", 4000, "--every", 4000)
         args = tuple(a for i, a in enumerate(args) if i not in range(args.index("--jobs"), args.index("--jobs") + 2))
         p, _ = begin([2], args + jobs, lines=2)
-        seen.append({len(os.listdir("/proc/%d/task" % pid)) for pid in ranks_of(p).values()})
-        p.terminate()
+        pids = ranks_of(p).values()
+        seen.append({len(os.listdir("/proc/%d/task" % pid)) for pid in pids})
+        p.kill() if jobs else p.terminate()
         p.communicate()
+        check(gone(pids), "mpirun is %s: no rank is left" % ("killed" if jobs else "told to end"))
     check(seen[0] == seen[1] != seen[2] and len(seen[0]) == 1,
           "without --jobs each of two ranks has half of the cores", seen)  # fmt: skip
 

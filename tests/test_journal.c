@@ -39,6 +39,10 @@ int fdatasync(int fd) {
         sem_post(&entered);
         while (sem_wait(&gate)) continue;
     }
+    if (broken == -1) { // once
+        broken = 0;
+        return errno = EIO, -1;
+    }
     if (broken && broken++ > 1) return errno = EIO, -1; // the first is that of the magic
     return real ? (int)syscall(SYS_fdatasync, fd) : 0;
 }
@@ -397,12 +401,35 @@ static void make_room(void) {
     free(fill);
 }
 
+// A group gathers while the one before it fails: it is not tried, though the disk would take it now.
+static void nothing_after(void) {
+    char err[ERR] = "", again[ERR] = "";
+    uint8_t cancel[16] = {1};
+    unlink(path);
+    journal *j = journal_create(path, NULL, NULL, err);
+    must(j);
+    syncs = 0;
+    hold = 1;
+    broken = -1;
+    journal_append(j, J_CANCEL, cancel, 16);
+    must(!sem_wait(&entered));
+    uint64_t place = journal_append(j, J_CANCEL, cancel, 16);
+    hold = 0;
+    must(!sem_post(&gate));
+    check(journal_wait(j, place, err) && strstr(err, "Input/output error") &&
+              journal_durable(j) == 16,
+          "what gathered behind a group that failed fails too", err);
+    check(journal_close(j, again) && !strcmp(again, err) && syncs == 1,
+          "no sync is tried after one that failed", again);
+}
+
 static void disks(void) {
     signal(SIGXFSZ, SIG_IGN);
     setrlimit(RLIMIT_FSIZE, &(struct rlimit){50000, RLIM_INFINITY});
     fails("a file that may not grow", "File too large", unlimit);
     broken = 1;
     fails("a sync that fails", "Input/output error", unbreak);
+    nothing_after();
     if (mount("none", dir, "tmpfs", 0, "size=128k")) {
         printf("not run: journal: full disk: mount: %s\n", strerror(errno));
         return;
