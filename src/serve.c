@@ -24,7 +24,6 @@ enum {
 
 // The page stands in the program as it stands in its file.
 __asm__(".pushsection .rodata\n"
-        ".global serve_page\n"
         "serve_page: .incbin \"src/page.html\"\n"
         ".byte 0\n"
         ".popsection\n");

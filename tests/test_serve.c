@@ -1,0 +1,203 @@
+// test_serve.c - the door in front of an engine that does what a real one does rarely: a token
+// reaches the disk between a look and the sleep after it, all fails, nothing ever comes.
+//
+// serve.c is compiled into this file with the functions of live.h named anew.
+#define live_look fake_look
+#define live_listen fake_listen
+#define live_submit fake_submit
+#define live_feedback fake_feedback
+#define live_read fake_read
+#define live_release fake_release
+#define live_id fake_id
+#define live_curve fake_curve
+#define live_records fake_records
+#define serve_open door_open
+#define serve_close door_close
+#include "../src/serve.c" // NOLINT
+#include <poll.h>
+#include <signal.h>
+
+struct live_stream {
+    int64_t made;
+};
+
+// What the fake engine does when it is asked for a token that is not there.
+typedef enum { IN_BETWEEN, NEVER, FAILS, CANCELS } behaviour;
+
+static struct {
+    void (*wake)(void *);
+    void *ctx;
+    _Atomic behaviour does;
+    _Atomic int open; // streams not yet released
+} fake;
+
+void fake_listen(live *l, void (*call)(void *), void *ctx) {
+    (void)l;
+    fake.wake = call, fake.ctx = ctx;
+}
+
+void fake_look(live *l, live_state *s) {
+    (void)l;
+    *s = (live_state){.o = {.context = 512, .known = 301, .feedback = 1, .pages = 2}};
+}
+
+live_stream *fake_submit(live *l, const live_request *q, char err[ERR]) {
+    (void)l, (void)q;
+    *err = 0;
+    fake.open++;
+    return must_alloc(1, sizeof(live_stream));
+}
+
+live_stream *fake_feedback(live *l, const int32_t *prompt, int64_t n, const int32_t *answer,
+                           int64_t answers, float weight, char err[ERR]) {
+    (void)prompt, (void)n, (void)answer, (void)answers, (void)weight;
+    return fake_submit(l, NULL, err);
+}
+
+// IN_BETWEEN: hands out what is there, at most a token; then the next one is there and who listens is
+// woken, at once and never again for it.
+int64_t fake_read(live *l, live_stream *s, int64_t from, live_token *token, int64_t most,
+                  engine_end *end) {
+    (void)l;
+    behaviour does = fake.does;
+    *end = does == FAILS ? END_FAILED : does == CANCELS ? END_CANCEL : END_NOT;
+    if (does != IN_BETWEEN) return 0;
+    int there = s->made > from && most;
+    if (there) *token = (live_token){.id = 'a' + (int32_t)from, .version = 7};
+    if (there && from == 4) *end = END_STOP;
+    s->made = from + there + 1;
+    fake.wake(fake.ctx);
+    return there;
+}
+
+void fake_release(live *l, live_stream *s) {
+    (void)l;
+    free(s);
+    fake.open--;
+}
+
+uint64_t fake_id(const live_stream *s) {
+    (void)s;
+    return 1;
+}
+
+int64_t fake_curve(live *l, int64_t most, int64_t *step, float *loss) {
+    (void)l, (void)most, (void)step, (void)loss;
+    return 0;
+}
+
+int64_t fake_records(live *l, int64_t most, live_record *out) {
+    (void)l, (void)most, (void)out;
+    return 0;
+}
+
+static int failures;
+static void check(int ok, const char *what) {
+    printf("%s serve: %s\n", ok ? "ok" : "FAIL", what);
+    failures += !ok;
+}
+
+static int connect_to(int port) {
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    must(fd >= 0 && !connect(fd, (struct sockaddr *)&a, sizeof a));
+    return fd;
+}
+
+static int send_to(int port, const char *path, const char *body) {
+    char text[2048];
+    int fd = connect_to(port),
+        n = snprintf(text, sizeof text,
+                     "POST %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+                     "Content-Length: %zu\r\n\r\n%s",
+                     path, strlen(body), body);
+    must(write(fd, text, (size_t)n) == n);
+    return fd;
+}
+
+// All that is answered; "" when nothing comes for 10 seconds.
+static const char *ask(int port, const char *path, const char *body) {
+    static char got[16384];
+    size_t n = 0;
+    int fd = send_to(port, path, body);
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    for (;;) {
+        ssize_t k = poll(&p, 1, 10000) > 0 ? read(fd, got + n, sizeof got - 1 - n) : -1;
+        if (k < 0) n = 0;
+        if (k <= 0) break;
+        n += (size_t)k;
+    }
+    close(fd);
+    got[n] = 0;
+    return got;
+}
+
+static void behave(int port) {
+    static const char *const plain = "{\"prompt\":[9]}", *const chat = "/v1/chat/completions",
+                             *const stream = "{\"prompt\":[9],\"stream\":true}",
+                             *const path = "/v1/completions";
+    const char *hello = "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"n\":3}";
+    fake.does = IN_BETWEEN;
+    const char *got = ask(port, path, plain);
+    check(strstr(got, " 200 ") && strstr(got, "\"version_last\":7"),
+          "a token between look and sleep is not missed");
+    check(strstr(ask(port, path, stream), "data: [DONE]") != NULL, "nor in a stream");
+    check(strstr(ask(port, chat, hello), "\"index\":2") != NULL, "nor of three choices");
+    fake.does = FAILS;
+    check(strstr(ask(port, path, plain), " 500 ") != NULL, "a failed engine is status 500");
+    got = ask(port, path, stream);
+    check(strstr(got, "\"server_error\"") && !strstr(got, "[DONE]"), "and an error in a stream");
+    fake.does = CANCELS;
+    got = ask(port, path, plain);
+    check(strstr(got, " 503 ") && strstr(got, "Retry-After"), "one that stops is status 503");
+    fake.does = NEVER;
+    for (int i = 0; i < 2; i++) {
+        int fd = send_to(port, path, i ? stream : plain);
+        for (int k = 0; k < 1000 && !fake.open; k++) usleep(10000);
+        int open = fake.open;
+        close(fd);
+        for (int k = 0; k < 1000 && fake.open; k++) usleep(10000), fake.wake(fake.ctx);
+        check(open == 1 && !fake.open,
+              i ? "nor one that reads a stream" : "who leaves before the answer is not waited for");
+    }
+}
+
+// A sample is accepted when its stream has ended, and not before.
+static void feed(int port) {
+    char body[128], id[64] = "";
+    fake.does = IN_BETWEEN;
+    const char *got = strstr(ask(port, "/v1/completions", "{\"prompt\":[9]}"), "cmpl-");
+    snprintf(id, sizeof id, "%.29s", got ? got : "");
+    snprintf(body, sizeof body, "{\"id\":\"%s\",\"rating\":1}", id);
+    fake.does = NEVER;
+    int fd = send_to(port, "/v1/feedback", body);
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    for (int k = 0; k < 20; k++) usleep(10000), fake.wake(fake.ctx);
+    check(poll(&p, 1, 0) == 0 && fake.open == 1,
+          "a sample that is not on the disk is not accepted");
+    fake.does = FAILS;
+    fake.wake(fake.ctx);
+    char text[64] = "";
+    check(poll(&p, 1, 10000) == 1 && read(fd, text, 60) > 0 && strstr(text, " 500 "),
+          "and one that cannot be written is refused");
+    close(fd);
+}
+
+int main(void) {
+    char err[ERR];
+    int port;
+    tokenizer *t = token_open("vectors/tiny", err);
+    model_config c;
+    must(t && !model_config_read(&c, "vectors/tiny", err));
+    signal(SIGPIPE, SIG_IGN);
+    const serve_options o = {.host = "127.0.0.1", .name = "tiny"};
+    serve *s = door_open(&o, NULL, t, &c, &port, err);
+    must(s != NULL);
+    behave(port);
+    feed(port);
+    door_close(s);
+    check(fake.open == 0, "every stream is released");
+    token_close(t);
+    return failures != 0;
+}
