@@ -1,8 +1,9 @@
 # Makefile - builds Assay, runs its tests and makes its book. `make help` lists the targets.
 #
 # CONFIG chooses the compiler and the build folder: gcc (the default, which gives build/assay),
-# clang, asan (gcc with ASan and UBSan) or fuzz (clang with libFuzzer). With the kernels: gpu (nvcc),
-# emu (the same kernels as C++, on the CPU) or emu-race (the same, and races between threads).
+# clang, asan (gcc with ASan and UBSan), tsan (gcc with TSan, without OpenMP) or fuzz (clang with
+# libFuzzer). With the kernels: gpu (nvcc), emu (the same kernels as C++, on the CPU) or emu-race
+# (the same, and races between threads).
 
 CONFIG = gcc
 PYTHON = build/venv/bin/python
@@ -12,17 +13,19 @@ B = build/$(CONFIG)
 CC_gcc = gcc
 CC_clang = clang
 CC_asan = gcc
+CC_tsan = gcc
 CC_fuzz = clang
 CC_gpu = gcc
 CC_emu = gcc
 CC_emu-race = gcc
 CC := $(CC_$(CONFIG))
-$(if $(CC),,$(error CONFIG is $(CONFIG); it may be gcc, clang, asan, fuzz, gpu, emu or emu-race))
+$(if $(CC),,$(error CONFIG is $(CONFIG); it may be gcc, clang, asan, tsan, fuzz, gpu, emu or emu-race))
 
 # Nothing here may let a compiler change a float result: no contraction, no fast-math, no -lm.
 ARCH := $(if $(filter x86_64,$(shell uname -m)),-march=x86-64-v3)
 WARN = -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Werror
 SAN_asan = -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+SAN_tsan = -g -fsanitize=thread -fno-openmp -Wno-unknown-pragmas -Wl,--no-as-needed -lgomp
 SAN_fuzz = $(SAN_asan) -fsanitize=fuzzer-no-link
 CFLAGS = -std=c11 -D_GNU_SOURCE -O3 $(ARCH) -ffp-contract=off -fno-fast-math -fno-math-errno \
 	-fopenmp $(WARN) $(SAN_$(CONFIG)) $(DEVICE_$(CONFIG)) -Isrc $(PKG_CFLAGS)

@@ -533,6 +533,7 @@ static int serve_all(const options *o, live *l, replay_open *r, char err[ERR]) {
     int bad = !door;
     if (!bad) {
         running = l, grace = (int)o->grace;
+        signal(SIGPIPE, SIG_IGN); // clients may leave at any time
         sigaction(SIGTERM, &act, NULL);
         sigaction(SIGINT, &act, NULL);
         fprintf(stderr, "serving %s at http://%s:%d, journal %s\n", s.name, o->host, port,

@@ -94,7 +94,7 @@ static int read_first(replay_open *r, const journal_record *rec, char sha[2][65]
     train_options *t = &o->train;
     const char *format = "", *dir = "", *hash = "", *cache = "", *ids = "";
     json_int_t n[9] = {0}, l[6] = {0}, seed = 0;
-    json_t *learn = NULL;
+    json_t *learn = NULL, *text;
     r->what = json_loadb((const char *)rec->data, rec->size, 0, NULL);
     int bad = rec->kind != J_OPEN ||
               json_unpack(
@@ -113,9 +113,11 @@ static int read_first(replay_open *r, const journal_record *rec, char sha[2][65]
     bad |= n[1] < 1 || n[1] > SLOTS || n[2] < 2 || n[2] > 1 << 20 || n[3] < 1 || n[4] < 1 ||
            n[4] > 4096 || n[5] > 99 || n[6] > 4096 || n[7] < 1 ||
            (o->feedback && !json_is_object(learn));
+    text = json_object_get(learn, "text");
     if (json_is_object(learn))
-        bad |= l[0] < 1 || l[0] > 1 << 24 || l[1] < 0 || l[1] > l[0] || l[2] < 1 || l[2] > 4096 ||
-               l[3] < 1 || l[3] > l[2] || l[4] < 1 || l[4] > 1 << 20 || !train_learn(t->what) ||
+        bad |= !(json_is_string(text) || (json_is_null(text) && o->feedback)) || l[0] < 1 ||
+               l[0] > 1 << 24 || l[1] < 0 || l[1] > l[0] || l[2] < 1 || l[2] > 4096 || l[3] < 1 ||
+               l[3] > l[2] || l[4] < 1 || l[4] > 1 << 20 || !train_learn(t->what) ||
                !(t->rate > 0 && t->rate <= 1) || !(t->clip >= 0 && t->clip <= 1e9) ||
                !(t->decay >= 0 && t->decay <= 1);
     if (bad) return fail(err, "an option is out of range");
@@ -124,7 +126,7 @@ static int read_first(replay_open *r, const journal_record *rec, char sha[2][65]
     t->steps = l[0], t->warmup = l[1], t->batch = l[2], t->micro = l[3], t->ctx = l[4];
     t->seed = (uint32_t)seed;
     r->run.kv_bf16 = !strcmp(cache, "bf16");
-    r->run.dir = dir, r->run.text = json_string_value(json_object_get(learn, "text"));
+    r->run.dir = dir, r->run.text = json_string_value(text);
     snprintf(sha[0], 65, "%s", hash);
     snprintf(sha[1], 65, "%s", ids);
     return 0;

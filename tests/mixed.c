@@ -13,7 +13,15 @@ static const model_config shapes[] = {
     {80, 600, 2, 4, 2, 32, 59, 4096, 1e-6f, 1e6, .qk_norm = 1, .tied = 1},
     {128, 200, 2, 6, 2, 32, 47, 4096, 1e-5f, 5e5, 8, 1, 4, 8192, .tied = 0, .kv_bf16 = 1},
 };
-enum { CONTEXT = 40, TURNS = 2, STEPS = 5, PROMPT = 11, TEXTS = 4, PAGES = 7 };
+enum {
+    CONTEXT = 40,
+    TURNS = 2,
+    STEPS = 5,
+    PROMPT = 11,
+    TEXTS = 4,
+    PAGES = 7,
+    OUTS = TEXTS * (STEPS + 1)
+};
 
 // One side: a model that is served and learned.
 typedef struct {
@@ -64,9 +72,10 @@ static void done(int bad, const char *err) {
 static const sample_options ways[TEXTS] = {
     {0, 0, 1, 0, 0}, {0.9f, 5, 1, 11, 1}, {1.3f, 0, 0.7f, 11, 2}, {0.9f, 9, 0.9f, 12, 1}};
 
-// STEPS tokens of four sequences by the weights as they are now, two of them behind prompts, which
-// are in the cache already when prompts is 0.
-static void serve(side *s, int turn, int prompts, int32_t out[TEXTS * STEPS]) {
+// A token, then STEPS that are drawn, of four sequences by the weights as they are now, two of them
+// behind prompts, which are in the cache already when prompts is 0: out has the tokens that were
+// drawn, then for each sequence the sum of the bits of its first logits.
+static void serve(side *s, int turn, int prompts, int32_t out[OUTS]) {
     char err[ERR];
     int64_t vocab = s->m.c.vocab;
     sample_options how[TEXTS];
@@ -82,6 +91,13 @@ static void serve(side *s, int turn, int prompts, int32_t out[TEXTS * STEPS]) {
     int32_t id[TEXTS] = {1, 2, 3, 4}, pos[TEXTS] = {PROMPT, PROMPT}, seq[TEXTS] = {1, 0, 2, 3};
     int32_t first = page[0];
     page[0] = page[1], page[1] = first; // the two go on as each other
+    done(ref_step(&s->r, id, pos, seq, TEXTS, 0, err), err);
+    for (int64_t q = 0; q < TEXTS; q++) {
+        uint32_t sum = 0;
+        for (int64_t i = 0; i < vocab; i++) sum += num_bits(s->r.logits[q * vocab + i]);
+        out[TEXTS * STEPS + q] = (int32_t)sum;
+        pos[q]++;
+    }
     if (s->by->device) {
         ref_rows(&s->r, id, pos, seq, TEXTS, 0);
         done(s->by->decode(s->by->device, &s->r, how, vocab, STEPS, out, err), err);
@@ -99,11 +115,11 @@ static void serve(side *s, int turn, int prompts, int32_t out[TEXTS * STEPS]) {
 
 // A batch of three samples in two passes, and a step. The first pass goes in slices where there are
 // tokens that have been served by the same weights: after every other slice they are served again.
-static int64_t learn(side *s, int turn, const int32_t served[TEXTS * STEPS], int *bad) {
+static int64_t learn(side *s, int turn, const int32_t served[OUTS], int *bad) {
     enum { ROWS = 50 };
     static const int64_t start[] = {0, 9, 40, ROWS}; // 40 rows of the first pass: two of its pieces
     char err[ERR];
-    int32_t token[ROWS], target[ROWS], again[TEXTS * STEPS];
+    int32_t token[ROWS], target[ROWS], again[OUTS];
     float weight[ROWS];
     for (int t = 0; t < ROWS; t++) {
         token[t] = (int32_t)((t * t + turn) % s->m.c.vocab);
@@ -134,7 +150,7 @@ static int compare(const backend *by, int shape, tq_kind kind, int what) {
     const backend plain = {.name = "ref", .linear = ref_linear, .tile = ref_tile};
     side a, b;
     char hex[2][65], err[ERR];
-    int32_t out[2][TEXTS * STEPS];
+    int32_t out[2][OUTS];
     int bad = 0;
     open_side(&a, &plain, &shapes[shape], kind, what);
     open_side(&b, by, &shapes[shape], kind, what);
