@@ -28,7 +28,8 @@ static struct {
     void (*wake)(void *);
     void *ctx;
     _Atomic behaviour does;
-    _Atomic int open; // streams not yet released
+    _Atomic int open;   // streams not yet released
+    _Atomic int tokens; // of an answer
 } fake;
 
 void fake_listen(live *l, void (*call)(void *), void *ctx) {
@@ -63,8 +64,8 @@ int64_t fake_read(live *l, live_stream *s, int64_t from, live_token *token, int6
     *end = does == FAILS ? END_FAILED : does == CANCELS ? END_CANCEL : END_NOT;
     if (does != IN_BETWEEN) return 0;
     int there = s->made > from && most;
-    if (there) *token = (live_token){.id = 'a' + (int32_t)from, .version = 7};
-    if (there && from == 4) *end = END_STOP;
+    if (there) *token = (live_token){.id = 'a' + (int32_t)from % 26, .version = 7};
+    if (there && from == fake.tokens - 1) *end = END_STOP;
     s->made = from + there + 1;
     fake.wake(fake.ctx);
     return there;
@@ -184,19 +185,44 @@ static void feed(int port) {
     close(fd);
 }
 
+// Reads what no socket's buffers hold, and begins only when the door is being closed.
+static void *read_late(void *ctx) {
+    int fd = *(int *)ctx;
+    static char got[65536 + 32], tail[33];
+    size_t all = 0;
+    usleep(300000);
+    for (ssize_t n; (n = read(fd, got + 32, 65536)) > 0; all += (size_t)n)
+        memmove(got, got + n, 32); // the last 32 bytes stand before the next piece
+    memcpy(tail, got, 32);
+    check(all > 8 << 20 && strstr(tail, "[DONE]"), "a slow client gets its answer to the end");
+    return NULL;
+}
+
 int main(void) {
     char err[ERR];
     int port;
+    pthread_t late;
     tokenizer *t = token_open("vectors/tiny", err);
     model_config c;
     must(t && !model_config_read(&c, "vectors/tiny", err));
     signal(SIGPIPE, SIG_IGN);
+    fake.tokens = 5;
     const serve_options o = {.host = "127.0.0.1", .name = "tiny"};
     serve *s = door_open(&o, NULL, t, &c, &port, err);
     must(s != NULL);
     behave(port);
     feed(port);
+    fake.does = IN_BETWEEN;
+    fake.tokens = 480;
+    int fd =
+        send_to(port, "/v1/chat/completions",
+                "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"n\":16,\"stream\":true,"
+                "\"logprobs\":true,\"top_logprobs\":20}");
+    for (int k = 0; k < 1000 && fake.open < 16; k++) usleep(10000);
+    must(!pthread_create(&late, NULL, read_late, &fd));
     door_close(s);
+    must(!pthread_join(late, NULL));
+    close(fd);
     check(fake.open == 0, "every stream is released");
     token_close(t);
     return failures != 0;
