@@ -87,8 +87,12 @@ variant() { # variant WARPS: another block size gives the same bits; its speed
         { tail -n 3 $work/variant.out && return 1; }
     tail -n 1 $work/variant.out && build/gpu-w"$1"/assay bench --backend gpu --shape 1.7b
 }
+live() { # serving and learning at once, and its replay by the processor
+    [ -e $work/cases/model ] || small_model $work/cases || return 1
+    python3 tests/gpu_live.py $program $backend $work/cases/model $work/cases/text.txt $work
+}
 case $1 in
-cases | carry | build | sanitize | peer | facts | variant)
+cases | carry | build | sanitize | peer | facts | variant | live)
     "$@"
     exit $?
     ;;
@@ -162,6 +166,8 @@ step verify 90 $program verify --backend $backend
 step cases 60 $self cases $program $backend $work/cases
 step cases-simd 60 $self cases $program simd $work/cases
 same
+step live 60 $self live
+step bench-serve 60 $program bench --backend $backend --serve --shape 1.7b
 step bench-1.7b 90 $program bench --backend $backend --shape 1.7b
 step peer-1.7b 90 $self peer 1.7b
 step bench-8b 120 $program bench --backend $backend --shape 8b
