@@ -218,10 +218,8 @@ DEV void attend(mega *m, const mega_run *r, const mega_phase *p, int layer, int 
         for (int d = lane_id(); d < hd; d += 32) own[d] = as_cached(r, own[d]);
     }
     __syncthreads();
-    if (r->kv_bf16)
-        score_keys(a->score, q, keys, old, hd, scale, 1);
-    else
-        score_keys(a->score, q, keys, old, hd, scale, 0);
+    r->kv_bf16 ? score_keys(a->score, q, keys, old, hd, scale, 1)
+               : score_keys(a->score, q, keys, old, hd, scale, 0);
     if (fresh >= 0 && warp_id() == fresh % WARPS) {
         float s = num_mul(lane_dot(q, own, hd), scale);
         if (lane_id() == 0) a->score[fresh] = s;

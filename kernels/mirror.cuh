@@ -133,10 +133,7 @@ DEV void query_sums(mega *m, const mega_run *r, int layer, int T, int bf16) {
     }
 }
 PHASE void query_mirror(mega *m, const mega_run *r, int layer, int T) {
-    if (r->kv_bf16)
-        query_sums(m, r, layer, T, 1);
-    else
-        query_sums(m, r, layer, T, 0);
+    r->kv_bf16 ? query_sums(m, r, layer, T, 1) : query_sums(m, r, layer, T, 0);
 }
 
 // To dk and dv: for a key head one sum, query heads ascending, in each the positions ascending. A
@@ -168,10 +165,7 @@ DEV void key_sums(mega *m, const mega_run *r, int layer, int T, int bf16) {
     }
 }
 PHASE void key_mirror(mega *m, const mega_run *r, int layer, int T) {
-    if (r->kv_bf16)
-        key_sums(m, r, layer, T, 1);
-    else
-        key_sums(m, r, layer, T, 0);
+    r->kv_bf16 ? key_sums(m, r, layer, T, 1) : key_sums(m, r, layer, T, 0);
 }
 
 // ---- layers

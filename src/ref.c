@@ -60,21 +60,17 @@ const float *ref_cached(const ref_run *r, const void *cache, int64_t at, int64_t
     return wide;
 }
 
-// A key and a value [head_dim] into the cache. 1: one of them is infinite when it is rounded.
-static int append(const ref_run *r, int64_t at, const float *k, const float *v) {
-    size_t n = (size_t)r->m->c.head_dim;
-    uint16_t *key = (uint16_t *)r->kcache + at, *value = (uint16_t *)r->vcache + at;
-    uint32_t bad = 0;
-    if (!r->m->c.kv_bf16) {
-        memcpy((float *)r->kcache + at, k, n * sizeof *k);
-        memcpy((float *)r->vcache + at, v, n * sizeof *v);
-        return 0;
+// A key or a value [head_dim] into its cache. 1: it is infinite when it is rounded.
+static int append(const ref_run *r, void *cache, int64_t at, const float *x) {
+    int64_t n = r->m->c.head_dim;
+    uint16_t *to = (uint16_t *)cache + at;
+    int bad = 0;
+    if (!r->m->c.kv_bf16) memcpy((float *)cache + at, x, (size_t)n * sizeof *x);
+    for (int64_t i = 0; i < n && r->m->c.kv_bf16; i++) {
+        to[i] = num_to_bf16(x[i]);
+        bad |= (to[i] & 0x7f80) == 0x7f80;
     }
-    for (size_t i = 0; i < n; i++) {
-        key[i] = num_to_bf16(k[i]), value[i] = num_to_bf16(v[i]);
-        bad |= (key[i] & 0x7f80) == 0x7f80 || (value[i] & 0x7f80) == 0x7f80;
-    }
-    return (int)bad;
+    return bad;
 }
 
 // Query head i % heads of row i / heads over keys 0 .. pos; sets o, and room is [2, head_dim].
@@ -166,7 +162,8 @@ static int phase_qkv(ref_run *r, const tape_phase *p, char err[ERR]) {
             float *k = r->k + (t * c->kv_heads + h) * hd, *v = r->v + (t * c->kv_heads + h) * hd;
             if (p->norm_k) ref_norm(k, k, p->norm_k, hd, c->eps);
             rope(k, cos, sin, hd);
-            bad |= append(r, ref_place(r, p->layer, r->seq[t], h, r->pos[t]), k, v);
+            int64_t at = ref_place(r, p->layer, r->seq[t], h, r->pos[t]);
+            bad |= append(r, r->kcache, at, k) | append(r, r->vcache, at, v);
         }
     }
     return bad ? ref_not_finite(p, err) : 0;
