@@ -447,6 +447,13 @@ live_stream *live_feedback(live *l, const int32_t *prompt, int64_t n, const int3
                            int64_t answers, float weight, char err[ERR]) {
     int32_t a = (int32_t)n, b = (int32_t)answers;
     *err = 0;
+    pthread_mutex_lock(&l->lock);
+    int over = l->now.now.step >= l->eo.train.steps;
+    pthread_mutex_unlock(&l->lock);
+    if (over) {
+        fail(err, "learning has ended with step %ld: expected samples before", l->eo.train.steps);
+        return NULL;
+    }
     if (n < 1 || answers < 1 || n + answers > 1 << 20 || !(weight > 0 && weight <= 1) ||
         !l->eo.feedback || !engine_ids(l->e, prompt, n) || !engine_ids(l->e, answer, answers)) {
         fail(err, "a sample of %lld and %lld ids: expected both, and a weight above 0, at most 1",

@@ -25,8 +25,8 @@ typedef struct {
     long n, top_k, seed, jobs, context, init, distil;
     double temperature, top_p;
     int decode, chat, learn, serve, lines, cut, keygen;
-    const char *dir, *from, *kv, *host,
-        *token; // of serve, resume and replay; token: a file with it
+    const char *dir, *from, *kv, *host;
+    const char *token, *sign; // files with a bearer token, a secret key
     long port, grace;
     live_options live;
     engine_options engine;
@@ -549,7 +549,10 @@ static int serve_all(const options *o, live *l, replay_open *r, char err[ERR]) {
 static int end_serving(const options *o, live *l, replay_open *r, journal *j, int bad,
                        char err[ERR]) {
     char why[ERR];
+    uint8_t key[64];
     engine_state s = engine_now(r->e);
+    if (!bad && o->sign && !(bad = journal_key(o->sign, key, sizeof key, err)))
+        journal_sign(j, key);
     if (journal_close(j, why) && !bad) bad = fail(err, "%s", why);
     if (!bad && o->train.out)
         bad = convert_folder(r->run.dir, o->train.out, err) ||
@@ -709,20 +712,24 @@ static const command commands[] = {
      "FILE]\n"
      "       [--slots N] [--context N] [--pages N] [--slice N] [--queue N] [--share PERCENT] "
      "[--floor ROWS]\n"
-     "       [--kv f32|bf16] [--snapshot N] [--grace S] [--until-learned] [--out DIR]\n"
+     "       [--kv f32|bf16] [--snapshot N] [--grace S] [--until-learned] [--sign KEY] [--out "
+     "DIR]\n"
      "       [--what ..] [--steps N] [--lr X] [--warmup N] [--batch B] [--micro M] [--ctx T] "
      "[--seed S]\n"
      "       [--clip X] [--decay X] [--backend ref|simd|gpu] [--jobs N]",
      "answers over HTTP and learns at the same time; every step goes to the journal", 1,
      " --learn --feedback --journal --host --port --token-file --slots --context --pages --slice "
-     "--queue --share --floor --kv --snapshot --grace --until-learned --out --what --steps --lr "
+     "--queue --share --floor --kv --snapshot --grace --until-learned --sign --out --what --steps "
+     "--lr "
      "--warmup --batch --micro --ctx --seed --clip --decay --backend --jobs ",
      run_serve, 1},
     {"resume",
      "JOURNAL [--model DIR] [--learn FILE] [--host H] [--port P] [--token-file FILE] [--queue N]\n"
-     "       [--grace S] [--until-learned] [--out DIR] [--backend ref|simd|gpu] [--jobs N]",
+     "       [--grace S] [--until-learned] [--sign KEY] [--out DIR] [--backend ref|simd|gpu] "
+     "[--jobs N]",
      "goes on where the journal ends; --model, --learn: where these lie now", 1,
-     " --model --learn --host --port --token-file --queue --grace --until-learned --out --backend "
+     " --model --learn --host --port --token-file --queue --grace --until-learned --sign --out "
+     "--backend "
      "--jobs ",
      run_resume, 1},
     {"replay",
@@ -834,6 +841,7 @@ static int parse(const command *c, int argc, char **argv, options *o) {
                           {"--journal", .text = &o->live.path},
                           {"--host", .text = &o->host},
                           {"--token-file", .text = &o->token},
+                          {"--sign", .text = &o->sign},
                           {"--port", .integer = &o->port, .lo = 0, .hi = 65535},
                           {"--grace", .integer = &o->grace, .lo = 0, .hi = 3600},
                           {"--queue", .integer = &o->live.queue, .lo = 0, .hi = 1 << 16},

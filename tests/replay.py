@@ -51,7 +51,7 @@ def replay(*words, program=ASSAY):
 def make_journal(model, text):
     """Three clients at once while it learns; the journal, and the digest that the server said."""
     options = ["--learn", text, "--steps", 6, "--batch", 2, "--ctx", 24, "--micro", 1, "--lr", 0.01, "--snapshot", 2,
-               "--slots", 2, "--context", 96, "--slice", 8, "--share", 90, "--feedback"]  # fmt: skip
+               "--slots", 2, "--context", 96, "--slice", 8, "--share", 90, "--feedback", "--sign", ROOT + "/key"]  # fmt: skip
     journal = ROOT + "/kept"
     seen = []
 
@@ -119,7 +119,10 @@ def main():
                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)  # fmt: skip
     with open(text, "wb") as f:
         f.write(made.stdout)
+    subprocess.run([ASSAY, "journal", "--keygen", ROOT + "/key"], check=True)
     kept, digest = make_journal(model, text)
+    signed = subprocess.run([ASSAY, "journal", ROOT + "/again", "--key", ROOT + "/key.pub"], stdout=subprocess.DEVNULL)
+    check(signed.returncode == 0, "the server signed its journal when it ended")
     for words in (["--backend", "simd"], ["--backend", "ref"], ["--jobs", "1"], ["--from", "v00000002"],
                   ["--from", "v00000004", "--backend", "ref"], ["--from", "v00000006"]):  # fmt: skip
         if "--from" in words and not os.path.exists(ROOT + "/again." + words[1]):
@@ -136,7 +139,7 @@ def main():
     forged(kept)
     lines = subprocess.run([ASSAY, "journal", ROOT + "/again", "--json"], stdout=subprocess.PIPE, check=True).stdout
     kinds = [json.loads(x).get("kind") for x in lines.splitlines()][:-1]
-    check(kinds[0] == "open" and kinds[-1] == "stop" and kinds.count("update") == 6, "the journal as lines of JSON", kinds)
+    check(kinds[0] == "open" and kinds[-2:] == ["stop", "signature"] and kinds.count("update") == 6, "the journal as lines of JSON", kinds)
     clean()
     return REPORT.failed > 0
 
