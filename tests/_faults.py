@@ -282,7 +282,7 @@ def unescape(t):
 
 
 def work_folder(name):
-    path = os.path.join(ROOT, "build", name)
+    path = os.path.join(ROOT, "build", "%s-%d" % (name, os.getpid()))
     shutil.rmtree(path, ignore_errors=True)
     os.makedirs(path)
     return path
