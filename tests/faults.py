@@ -21,10 +21,8 @@ import time
 sys.path.append(os.path.dirname(os.path.abspath(__file__)))
 
 import convert  # noqa: E402
-from _faults import ASSAY, LEARN, Clients, Process, World, of_kind, records  # noqa: E402
-from _faults import refused, replay, work_folder  # noqa: E402
-from convert import ENV, ROOT, assay  # noqa: E402
-from train import final  # noqa: E402
+from _faults import ASSAY, Clients, World, begun, of_kind, records, refused, replay, work_folder  # noqa: E402
+from convert import assay  # noqa: E402
 
 REPORT = convert.Report("faults")
 check = REPORT.check
@@ -45,8 +43,7 @@ def kills(world, name, rounds, streams, longest, feedback=False, journal=None):
     options = ("--feedback",) if feedback else ()
     clients, work = Clients(world, draw.random(), feedback), 0
     for n in range(rounds):
-        begun = os.path.exists(journal) and records(journal)
-        p = world.resume(journal) if begun else world.serve(journal, *options)
+        p = world.resume(journal) if begun(journal) else world.serve(journal, *options)
         start = time.monotonic()
         if draw.random() < 0.25:  # while it starts
             time.sleep(draw.uniform(0, 0.15))
@@ -61,7 +58,7 @@ def kills(world, name, rounds, streams, longest, feedback=False, journal=None):
         code, _, _, err = p.ended()
         if code != -signal.SIGKILL:
             clients.wrong.append("round %d: exit %d: %s" % (n, code, err[-300:]))
-    if not records(journal):  # killed at its birth each time
+    if not begun(journal):  # killed at its birth each time
         world.serve(journal, *options, "--until-learned").ended()
     start = time.monotonic()
     end = world.finish(journal)
@@ -191,9 +188,6 @@ def no_rights(world):
 # ---- damage -----------------------------------------------------------------------------------------
 def small_run(world):
     """A short run with requests and a kill in it: its journal, the digest of its weights."""
-    options = ("--steps", FEW, *LEARN)
-    out = world.path("few")
-    run = assay("train", world.model, "--text", world.text, "--out", out, "--jobs", 1, *options)
     journal, clients = world.path("small"), Clients(world, 5)
     p = world.serve(journal, "--steps", FEW)
     p.ready()
@@ -204,7 +198,7 @@ def small_run(world):
     clients.stop()
     p.ended()
     end = world.finish(journal)
-    check(end[:3] == (0, FEW, final(run)[2]), "a small run", end)
+    check(end[:3] == (0, FEW, world.train("--steps", FEW)), "a small run", end)
     return journal, end[2]
 
 
@@ -610,6 +604,7 @@ def impatient(world):
 
 def main():
     world = World(work_folder("faults"), STEPS)
+    world.digest = world.train()
     only = sys.argv[1:]
 
     def step(function, *args):
