@@ -8,6 +8,8 @@
 CONFIG = gcc
 PYTHON = build/venv/bin/python
 SECONDS = 60
+STREAMS = 64
+KILLS = 10
 B = build/$(CONFIG)
 
 CC_gcc = gcc
@@ -186,6 +188,9 @@ fuzz: ## fuzz the readers of foreign files, SECONDS=60 in all
 	@$(MAKE) --no-print-directory CONFIG=fuzz fuzz-programs
 	@sh tests/fuzz.sh $(SECONDS)
 
+soak: build ## serve and learn for SECONDS=60 with STREAMS=64 and KILLS=10, then replay (MODEL: a dense folder)
+	@$(PYTHON) tests/soak.py $(SECONDS) $(STREAMS) $(KILLS) $(MODEL)
+
 bench: build ## speed: memory bandwidth, and decoding at the shape of a real model
 	build/assay bench
 
@@ -208,6 +213,6 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' Makefile
 
 .PHONY: all build gpu gpu-carry ptx receipts gpu-build emu emu-race programs exhaustive-programs fuzz-programs demo test asan clang book mirror tiny knowledge \
-	vectors sums audit proofs exhaustive fuzz bench cppcheck format format-fix deps clean help
+	vectors sums audit proofs exhaustive fuzz soak bench cppcheck format format-fix deps clean help
 .DELETE_ON_ERROR:
 -include $(wildcard $(B)/*.d $(B)/kernels/*.d)

@@ -347,7 +347,7 @@ static void begin_batch(engine *e) {
     e->taken = e->now.given < room ? e->now.given : room;
     e->samples = e->text->id ? o->batch : e->taken;
     e->done = e->targets = 0;
-    memcpy(e->batch, e->given, (size_t)e->taken * sizeof *e->batch);
+    for (long b = 0; b < e->taken; b++) e->batch[b] = e->given[b];
     for (long b = e->taken; b < e->samples; b++) {
         int64_t at = train_window(o->seed, e->opt.step, b, e->text->n - o->ctx);
         e->batch[b] = (sample){e->text->id + at, o->ctx, 1, 1};
@@ -420,7 +420,7 @@ static int update_turn(engine *e, char err[ERR]) {
     note_step(e, loss, targets, e->opt.norm);
     for (long i = 0; i < e->taken; i++) free(e->given[i].id);
     e->now.given -= e->taken;
-    memmove(e->given, e->given + e->taken, (size_t)e->now.given * sizeof *e->given);
+    for (long i = 0; i < e->now.given; i++) e->given[i] = e->given[i + e->taken];
     e->samples = e->done = e->taken = 0;
     e->due = e->opt.step % e->o.snapshot == 0 || e->opt.step == e->o.train.steps;
     return e->owner.made(e->owner.ctx, J_UPDATE, out, sizeof out, err) ? -1 : 1;

@@ -8,6 +8,7 @@ import random
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
@@ -29,38 +30,35 @@ LEARN = ("--batch", 4, "--micro", 2, "--ctx", 24, "--lr", 0.01)
 
 
 class World:
-    """A folder with a TQ4 model of 2 layers, a text, and what training gives without any fault."""
+    """A folder with a TQ4 model of 2 layers, or another one, and a text to learn."""
 
-    def __init__(self, work, steps):
-        self.work, self.steps = work, steps
+    def __init__(self, work, steps, model=None, jobs=1, snapshot=5):
+        self.work, self.jobs, self.snapshot = work, jobs, snapshot
         self.model, self.text = os.path.join(work, "tq4"), os.path.join(work, "text.txt")
-        dense = os.path.join(work, "dense")
-        convert.small(dense, "qwen3", max_position_embeddings=512, num_hidden_layers=2)
-        assert assay("quantize", dense, self.model, "--jobs", 1)[0] == 0
+        if not model:
+            model = os.path.join(work, "dense")
+            convert.small(model, "qwen3", max_position_embeddings=512, num_hidden_layers=2)
+        assert assay("quantize", model, self.model, "--jobs", jobs)[0] == 0
         with open(self.text, "w") as f:
             f.write(text(5, 3000))
         self.options = ("--steps", steps, *LEARN)
-        out = os.path.join(work, "trained")
-        run = assay("train", self.model, "--text", self.text, "--out", out, "--jobs", 1, *self.options)
-        self.digest = final(run)[2]
-        assert len(self.digest) == 64, run
         self.bytes = token_bytes(self.model)
+
+    def train(self, *options, **kw):
+        """The weights' digest after training without any fault."""
+        out, files = os.path.join(self.work, "trained"), ("--text", self.text, "--jobs", self.jobs)
+        return final(program("train", self.model, *files, "--out", out, *self.options, *options, **kw))[2]
 
     def path(self, name):
         return os.path.join(self.work, name)
 
     def serve(self, journal, *options, learn=True, **kw):
         learning = ("--learn", self.text, *self.options) if learn else ()
-        args = ("serve", self.model, "--journal", journal, *learning, "--snapshot", 5, *options)
-        return Process(*args, "--port", 0, "--jobs", 1, **kw)
+        args = ("serve", self.model, "--journal", journal, *learning, "--snapshot", self.snapshot)
+        return Process(*args, *options, "--port", 0, "--jobs", self.jobs, **kw)
 
     def resume(self, journal, *options, **kw):
-        return Process("resume", journal, *options, "--port", 0, "--jobs", 1, **kw)
-
-    def go_on(self, journal, *options, **kw):
-        """serve when the journal has no record yet, else resume."""
-        begun = os.path.exists(journal) and records(journal)
-        return (self.resume if begun else self.serve)(journal, *options, **kw)
+        return Process("resume", journal, *options, "--port", 0, "--jobs", self.jobs, **kw)
 
     def finish(self, journal, *options, **kw):
         """Learns to the end: (exit code, version, digest, stderr)."""
@@ -151,7 +149,7 @@ def refused(run, *words):
 # ---- the journal ----------------------------------------------------------------------------------
 def records(path):
     """The records as `assay journal --json` gives them."""
-    code, out, err = assay("journal", path, "--json")
+    code, out, err = program("journal", path, "--json")
     assert code == 0, err
     return [r for r in map(json.loads, out.splitlines()) if "kind" in r]
 
@@ -169,9 +167,24 @@ def answers(all_records):
     return out
 
 
-def replay(path, *options):
+def begun(path):
+    """Whether the journal has its first record."""
+    if not os.path.exists(path):
+        return False
+    with open(path, "rb") as f:
+        head = f.read(28)
+    return len(head) == 28 and os.path.getsize(path) >= 60 + struct.unpack("<I", head[16:20])[0]
+
+
+def program(*args, timeout=LIMIT):
+    """As assay(), with a time limit."""
+    run = subprocess.run([ASSAY, *map(str, args)], capture_output=True, env=ENV, timeout=timeout)
+    return run.returncode, run.stdout, run.stderr.decode()
+
+
+def replay(path, *options, jobs=1, timeout=LIMIT):
     """(digest or '', stderr)"""
-    code, out, err = assay("replay", path, "--jobs", 1, *options)
+    code, out, err = program("replay", path, "--jobs", jobs, *options, timeout=timeout)
     found = re.fullmatch(r"version \d+, same weights: SHA-256 ([0-9a-f]{64})\n", out.decode())
     return found[1] if code == 0 and found else "", err
 
@@ -282,7 +295,7 @@ def unescape(t):
 
 
 def work_folder(name):
-    path = os.path.join(ROOT, "build", name)
+    path = os.path.join(ROOT, "build", "%s-%d" % (name, os.getpid()))
     shutil.rmtree(path, ignore_errors=True)
     os.makedirs(path)
     return path
