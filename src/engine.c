@@ -172,6 +172,7 @@ static int input_feedback(engine *e, const uint8_t *p, uint32_t size, char err[E
         must(e->given != NULL);
     }
     e->given[e->now.given++] = s;
+    e->now.samples++;
     return 0;
 }
 
@@ -284,10 +285,13 @@ static int is_end(const model *m, int32_t id) {
 static const uint8_t *told_tokens(engine *e, long heads, char err[ERR]) {
     const journal_record *r = e->owner.told(e->owner.ctx, J_TOKENS, err);
     if (!r) return NULL;
-    for (long i = 0; i < heads; i++) {
-        uint32_t id = 0;
-        if (r->size == 16 + 8 * (uint32_t)heads) memcpy(&id, r->data + 16 + 8 * i, 4);
-        if (id == (uint32_t)e->row[i]->id) continue;
+    int same = r->size == 16 + 8 * (uint32_t)heads;
+    for (long i = 0; i < heads && same; i++) {
+        uint32_t id;
+        memcpy(&id, r->data + 16 + 8 * i, 4);
+        same = id == (uint32_t)e->row[i]->id;
+    }
+    if (!same) {
         fail(err, "tokens of %u sequences: expected those of %ld that run", (r->size - 16) / 8,
              heads);
         return NULL;
@@ -526,8 +530,8 @@ void engine_close(engine *e) {
 int engine_turn(engine *e, char err[ERR]) {
     int serve = e->now.running || e->first, learn = wants_to_learn(e);
     if (!serve && !learn) return 0;
-    if (!serve || !learn) e->debt = 0;
     int done = serve && (!learn || e->debt <= 0) ? serve_turn(e, err) : learn_turn(e, err);
+    if (!serve || !learn) e->debt = 0;
     e->now.turn++;
     return done;
 }

@@ -11,15 +11,16 @@
 #include "train.h"
 
 typedef struct {
-    long slots;    // sequences that decode together, 1 .. SLOTS
-    long context;  // keys of a sequence at most: prompt and answer
-    long pages;    // of the cache, KEYS keys each, that all sequences share
-    long slice;    // prompt tokens of a turn at most
-    long share;    // percent of the work that goes to learning while there is something to serve
-    long floor;    // rows: a step of serving costs at least as much as so many
-    long snapshot; // updates between two snapshots
-    int64_t known; // ids 0 .. known - 1 are drawn: the tokenizer has no others
-    int feedback;  // samples are accepted
+    long slots;       // sequences that decode together, 1 .. SLOTS
+    long context;     // keys of a sequence at most: prompt and answer
+    long pages;       // of the cache, KEYS keys each, that all sequences share
+    long slice;       // prompt tokens of a turn at most
+    long share;       // percent of the work that goes to learning while there is something to serve
+    long floor;       // rows: a step of serving costs at least as much as so many
+    long snapshot;    // updates between two snapshots
+    int64_t known;    // ids 0 .. known - 1 are drawn: the tokenizer has no others
+    int feedback;     // samples are accepted
+    int samples_only; // there is no text
     train_options train; // steps 0: nothing is learned
 } engine_options;
 
@@ -57,6 +58,7 @@ typedef struct {
 typedef struct {
     uint64_t turn, version, requests, prompt_tokens, tokens, learned;
     long running, waiting, pages_used, given; // given: samples that wait to be learned
+    uint64_t samples;                         // given so far
     long step;
     float loss, norm; // of the last step: nats a token; of its mean gradient
     int64_t work[2];  // multiply-adds so far, by the rule's count: serving, learning

@@ -108,7 +108,7 @@ static int scan_open(scan *s, const char *path, int flags, char err[ERR]) {
     struct stat st;
     *s = (scan){0};
     snprintf(s->path, sizeof s->path, "%s", path);
-    int fd = open(path, flags | O_CLOEXEC | O_NONBLOCK, 0666); // of a pipe it would wait
+    int fd = open(path, flags | O_CLOEXEC | O_NONBLOCK, 0600); // of a pipe it would wait
     if (fd < 0 || fstat(fd, &st) || !(s->f = fdopen(fd, flags & O_RDWR ? "r+" : "r"))) {
         fail(err, "%s: %s", s->path, strerror(errno));
         if (fd >= 0) close(fd);

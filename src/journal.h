@@ -13,7 +13,7 @@
 // byte offsets: little-endian, packed. Ids are int32, n and answers at least 0.
 typedef enum {
     J_OPEN = 1, // in: JSON: format, options, SHA-256 of model and texts, paths, time
-    J_RESUME,   // in: JSON: a process went on with this journal; options that changed, time
+    J_RESUME,   // in: JSON: a process went on with this journal: turn, version, time
     J_REQUEST,  // in: a sequence was asked for
                 //   0 u64 turn, 8 u64 id, 16 u64 unix time in ms, 24 f32 temperature, 28 i32 top_k,
                 //   32 f32 top_p, 36 u32 seed, 40 u32 stream, 44 i32 top: log-probabilities (-1:

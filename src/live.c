@@ -40,7 +40,7 @@ struct live {
     sem_t work;                // posted when there may be something to do
     pthread_mutex_t lock;      // of what follows
     live_stream *first, *last; // not yet taken
-    long queued;               // of them, requests
+    long queued[2];            // of them: requests, samples
     live_stream *open;         // taken, not yet freed
     uint64_t id;               // of the last stream
     live_state now;
@@ -49,7 +49,7 @@ struct live {
     float loss[CURVE];
     int64_t step[CURVE], steps;
     live_record record[RECORDS];
-    uint64_t before;        // records that other processes wrote
+    uint64_t before, records; // that other processes wrote; in all
     double second[SECONDS]; // when each of the last seconds was noted, and the tokens by then
     uint64_t tokens[SECONDS];
     int64_t seconds;
@@ -100,6 +100,8 @@ void live_listen(live *l, void (*wake)(void *), void *ctx) {
 
 void live_wake(void *ctx) {
     live *l = ctx;
+    char err[ERR];
+    if (journal_failed(l->j, err)) sem_post(&l->work); // an idle engine must hear of it
     pthread_mutex_lock(&l->lock);
     if (l->wake) l->wake(l->ctx); // under the lock: after live_listen() nobody is in it
     pthread_mutex_unlock(&l->lock);
@@ -116,13 +118,11 @@ void live_stop(live *l, int patience) {
 uint64_t live_note(live *l, journal_kind kind, const void *data, uint32_t size) {
     journal_record r = {.kind = kind, .size = size, .data = data};
     live_record mine = {.kind = kind, .size = size};
-    uint64_t place = journal_append(l->j, kind, data, size);
+    uint64_t place = mine.place = journal_append(l->j, kind, data, size);
     journal_head(l->j, mine.chain);
     journal_describe(&r, mine.what);
     pthread_mutex_lock(&l->lock);
-    mine.number = l->now.records++;
-    l->now.journal_bytes = place;
-    memcpy(l->now.chain, mine.chain, sizeof mine.chain);
+    mine.number = ++l->records;
     l->record[mine.number % RECORDS] = mine;
     pthread_mutex_unlock(&l->lock);
     return place;
@@ -252,7 +252,8 @@ engine_owner live_owner(live *l) {
 void live_start(live *l, engine *e, const engine_options *o, journal *j, uint64_t records,
                 int64_t vocab) {
     l->e = e, l->eo = *o, l->j = j;
-    l->id = l->now.records = l->before = records; // every stream has a record: no id comes twice
+    l->id = l->records = l->before = records; // every stream has a record: no id comes twice
+    l->now.records = records;
     l->now.now = engine_now(e), l->now.o = *o;
     l->now.journal_bytes = journal_head(j, l->now.chain);
     l->scratch = must_alloc((size_t)vocab, sizeof *l->scratch);
@@ -271,7 +272,9 @@ static int take_new(live *l, char err[ERR]) {
     pthread_mutex_lock(&l->lock);
     live_stream *s = l->first;
     l->first = l->last = NULL;
-    l->now.now.waiting += l->queued, l->queued = 0; // until the engine counts them: show()
+    l->now.now.waiting += l->queued[0]; // until the engine counts them: show()
+    l->now.now.given += l->queued[1];
+    l->queued[0] = l->queued[1] = 0;
     pthread_mutex_unlock(&l->lock);
     int bad = 0;
     for (live_stream *next; s; s = next) {
@@ -280,7 +283,7 @@ static int take_new(live *l, char err[ERR]) {
         memcpy(s->input, &turn, sizeof turn);
         bad = bad || apply(l, s->kind, s->input, s->size, &place, err);
         pthread_mutex_lock(&l->lock);
-        if (s->kind == J_FEEDBACK && !bad) s->end = END_STOP, s->ended = place, l->now.feedback++;
+        if (s->kind == J_FEEDBACK && !bad) s->end = END_STOP, s->ended = place;
         s->next = l->open, l->open = s;
         pthread_mutex_unlock(&l->lock);
         if (s->kind == J_FEEDBACK) noted(l, place);
@@ -325,7 +328,7 @@ static void show(live *l) {
     double now = bench_now();
     engine_state s = engine_now(l->e);
     pthread_mutex_lock(&l->lock);
-    l->now.now = s;
+    l->now.now = s, l->now.feedback = s.samples;
     if (!l->seconds || now - l->second[(l->seconds - 1) % SECONDS] >= 1) {
         l->second[l->seconds % SECONDS] = now;
         l->tokens[l->seconds++ % SECONDS] = s.tokens;
@@ -394,10 +397,9 @@ int live_run(live *l, const model *m, char err[ERR]) {
 static live_stream *submit(live *l, live_stream *s) {
     pthread_mutex_lock(&l->lock);
     const engine_state *n = &l->now.now;
-    int full =
-        l->closed || l->stop ||
-        (s->kind == J_REQUEST && l->queued + n->running + n->waiting >= l->eo.slots + l->o.queue) ||
-        (s->kind == J_FEEDBACK && n->given >= l->o.queue);
+    int sample = s->kind == J_FEEDBACK;
+    long waits = l->queued[sample] + (sample ? n->given : n->running + n->waiting);
+    int full = l->closed || l->stop || waits >= l->eo.slots + l->o.queue;
     if (!full) {
         s->id = ++l->id;
         memcpy(s->input + 8, &s->id, 8);
@@ -406,7 +408,7 @@ static live_stream *submit(live *l, live_stream *s) {
         else
             l->first = s;
         l->last = s;
-        l->queued += s->kind == J_REQUEST;
+        l->queued[sample]++;
     }
     pthread_mutex_unlock(&l->lock);
     if (full) free_stream(s);
@@ -443,21 +445,32 @@ live_stream *live_submit(live *l, const live_request *q, char err[ERR]) {
     return submit(l, s);
 }
 
+// 1: a sample that comes now will be learned: the steps behind the one that runs have room.
+static int steps_left(live *l) {
+    const train_options *t = &l->eo.train;
+    pthread_mutex_lock(&l->lock);
+    int64_t steps = t->steps - l->now.now.step - 1;
+    int64_t room = l->eo.samples_only ? t->batch : (t->batch + 1) / 2;
+    int left = l->now.now.given + l->queued[1] < steps * room;
+    pthread_mutex_unlock(&l->lock);
+    return left;
+}
+
 live_stream *live_feedback(live *l, const int32_t *prompt, int64_t n, const int32_t *answer,
                            int64_t answers, float weight, char err[ERR]) {
     int32_t a = (int32_t)n, b = (int32_t)answers;
     *err = 0;
-    pthread_mutex_lock(&l->lock);
-    int over = l->now.now.step >= l->eo.train.steps;
-    pthread_mutex_unlock(&l->lock);
-    if (over) {
-        fail(err, "learning has ended with step %ld: expected samples before", l->eo.train.steps);
+    if (!steps_left(l)) {
+        fail(err, "learning ends with step %ld: there is no room for another sample",
+             l->eo.train.steps);
         return NULL;
     }
-    if (n < 1 || answers < 1 || n + answers > 1 << 20 || !(weight > 0 && weight <= 1) ||
+    if (n < 1 || answers < 1 || n + answers > l->eo.context + 1 || !(weight > 0 && weight <= 1) ||
         !l->eo.feedback || !engine_ids(l->e, prompt, n) || !engine_ids(l->e, answer, answers)) {
-        fail(err, "a sample of %lld and %lld ids: expected both, and a weight above 0, at most 1",
-             (long long)n, (long long)answers);
+        fail(err,
+             "a sample of %lld and %lld ids: expected both, %ld together at most, and a weight "
+             "above 0, at most 1",
+             (long long)n, (long long)answers, l->eo.context + 1);
         return NULL;
     }
     live_stream *s = must_alloc(1, sizeof *s);
@@ -499,7 +512,14 @@ void live_release(live *l, live_stream *s) {
 
 void live_look(live *l, live_state *s) {
     double now = bench_now();
+    uint64_t durable = journal_durable(l->j);
     pthread_mutex_lock(&l->lock);
+    for (uint64_t i = l->records; i > l->now.records && i + RECORDS > l->records; i--) {
+        const live_record *r = &l->record[i % RECORDS];
+        if (r->place > durable) continue;
+        l->now.records = i, l->now.journal_bytes = r->place;
+        memcpy(l->now.chain, r->chain, sizeof r->chain);
+    }
     *s = l->now;
     for (int64_t i = l->seconds > SECONDS ? l->seconds - SECONDS : 0; i < l->seconds; i++) {
         double age = now - l->second[i % SECONDS];
@@ -521,11 +541,13 @@ int64_t live_curve(live *l, int64_t most, int64_t *step, float *loss) {
 }
 
 int64_t live_records(live *l, int64_t most, live_record *out) {
+    uint64_t durable = journal_durable(l->j), n = 0;
     pthread_mutex_lock(&l->lock);
-    uint64_t all = l->now.records, n = (uint64_t)most;
-    if (n > RECORDS) n = RECORDS;
-    if (n > all - l->before) n = all - l->before;
-    for (uint64_t i = 0; i < n; i++) out[i] = l->record[(all - n + i) % RECORDS];
+    uint64_t from = l->records > l->before + RECORDS ? l->records - RECORDS : l->before;
+    uint64_t last = l->records;
+    while (last > from && l->record[last % RECORDS].place > durable) last--;
+    if (last > from + (uint64_t)most) from = last - (uint64_t)most;
+    for (; from < last; n++) out[n] = l->record[++from % RECORDS];
     pthread_mutex_unlock(&l->lock);
     return (int64_t)n;
 }

@@ -27,21 +27,22 @@ typedef struct live_stream live_stream;
 typedef struct {
     engine_state now;
     engine_options o;
-    double step_seconds; // of the last step
-    double decode_rate;  // tokens a second, of the last ten
-    uint64_t feedback;   // samples accepted
-    uint64_t records, journal_bytes;
-    uint8_t chain[32]; // head of the journal
+    double step_seconds;             // of the last step
+    double decode_rate;              // tokens a second, of the last ten
+    uint64_t feedback;               // samples accepted
+    uint64_t records, journal_bytes; // on the disk
+    uint8_t chain[32];               // head of these
 } live_state;
 
 typedef struct {
-    uint64_t number; // of the record in its journal, from 0
+    uint64_t number; // of the record in its journal, from 1
+    uint64_t place;  // behind it
     uint32_t kind, size;
     uint8_t chain[32];
     char what[96]; // its content in a line
 } live_record;
 
-enum { CURVE = 4096, RECORDS = 64 }; // the last steps and records that are remembered
+enum { CURVE = 4096, RECORDS = 256 }; // the last steps and records that are remembered
 
 typedef struct {
     long queue;        // sequences that wait at most
@@ -83,5 +84,6 @@ void live_release(live *l, live_stream *s);
 void live_look(live *l, live_state *s);
 // Loss of the last steps, oldest first; at most `most`.
 int64_t live_curve(live *l, int64_t most, int64_t *step, float *loss);
+// The last records that are on the disk, oldest first.
 int64_t live_records(live *l, int64_t most, live_record *out);
 #endif

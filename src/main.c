@@ -505,54 +505,61 @@ static void on_signal(int number) {
     live_stop(running, grace);
 }
 
-// The file's first line: what clients must present.
-static int read_token(char token[256], const char *file, char err[ERR]) {
+// What files hold that are named on the command line.
+typedef struct {
+    char token[256]; // what clients must present; empty: nothing
+    uint8_t sign[64];
+} secrets;
+
+static int read_secrets(secrets *s, const options *o, char err[ERR]) {
     size_t n;
-    char *text = convert_read(file, &n, err);
+    *s = (secrets){0};
+    if (o->sign && journal_key(o->sign, s->sign, sizeof s->sign, err)) return -1;
+    if (!o->token) return 0;
+    char *text = convert_read(o->token, &n, err);
     if (!text) return -1;
-    text[strcspn(text, "\r\n")] = 0;
-    int bad = strlen(text) < 8 || strlen(text) > 255;
-    if (bad) fail(err, "%.300s: expected a token of 8 to 255 bytes", file);
-    snprintf(token, 256, "%s", bad ? "" : text);
+    text[strcspn(text, "\r\n")] = 0; // the first line
+    int bad = strlen(text) < 8 || strlen(text) >= sizeof s->token;
+    if (bad) fail(err, "%.300s: expected a token of 8 to 255 bytes", o->token);
+    snprintf(s->token, sizeof s->token, "%s", bad ? "" : text);
     free(text);
     return bad;
 }
 
-// Serves until a signal: l has its engine and its journal.
-static int serve_all(const options *o, live *l, replay_open *r, char err[ERR]) {
+// Serves until a signal: l has its engine and its journal. *open: it did.
+static int serve_all(const options *o, const secrets *keys, live *l, replay_open *r, int *open,
+                     char err[ERR]) {
     struct sigaction act = {.sa_handler = on_signal};
     serve_options s = {.host = o->host, .port = (int)o->port};
-    char token[256];
-    int port = 0;
-    if (o->token && read_token(token, o->token, err)) return -1;
-    if (o->token) s.token = token;
+    int port = 0, v6 = strchr(o->host, ':') != NULL;
+    if (*keys->token) s.token = keys->token;
     const char *name = strrchr(r->run.dir, '/');
     s.name = name && name[1] ? name + 1 : r->run.dir;
     tokenizer *t = token_open(r->run.dir, err);
     serve *door = t ? serve_open(&s, l, t, &r->m.c, &port, err) : NULL;
     int bad = !door;
-    if (!bad) {
+    if ((*open = door != NULL)) {
         running = l, grace = (int)o->grace;
         signal(SIGPIPE, SIG_IGN); // clients may leave at any time
         sigaction(SIGTERM, &act, NULL);
         sigaction(SIGINT, &act, NULL);
-        fprintf(stderr, "serving %s at http://%s:%d, journal %s\n", s.name, o->host, port,
-                o->live.path);
+        fprintf(stderr, "serving %s at http://%s%s%s:%d, journal %s\n", s.name, v6 ? "[" : "",
+                o->host, v6 ? "]" : "", port, o->live.path);
         bad = live_run(l, &r->m, err);
         serve_close(door);
+        signal(SIGTERM, SIG_IGN); // it ends already
+        signal(SIGINT, SIG_IGN);
     }
     if (t) token_close(t);
     return bad;
 }
 
 // After the last token: the journal is closed, and the model as it is now is written.
-static int end_serving(const options *o, live *l, replay_open *r, journal *j, int bad,
-                       char err[ERR]) {
+static int end_serving(const options *o, const secrets *keys, live *l, replay_open *r, journal *j,
+                       int bad, char err[ERR]) {
     char why[ERR];
-    uint8_t key[64];
     engine_state s = engine_now(r->e);
-    if (!bad && o->sign && !(bad = journal_key(o->sign, key, sizeof key, err)))
-        journal_sign(j, key);
+    if (!bad && o->sign) journal_sign(j, keys->sign);
     if (journal_close(j, why) && !bad) bad = fail(err, "%s", why);
     if (!bad && o->train.out)
         bad = convert_folder(r->run.dir, o->train.out, err) ||
@@ -581,7 +588,9 @@ static journal *new_journal(char *path, live *l, char err[ERR]) {
 static int run_serve(const options *o, char err[ERR]) {
     replay_run run = {o->args[0], o->text, o->engine, !strcmp(o->kv, "bf16")};
     replay_open r;
+    secrets keys;
     uint64_t torn;
+    int open;
     char *path = (char *)(uintptr_t)o->live.path; // which nobody changes
     run.engine.train = o->train, run.engine.train.seed = (uint32_t)o->seed;
     run.engine.context = o->context;
@@ -590,6 +599,7 @@ static int run_serve(const options *o, char err[ERR]) {
         return fail(err, "--kv %s: expected f32 or bf16", o->kv), 2;
     if (o->train.what && !train_learn(o->train.what))
         return fail(err, "--what %s: expected r1, r2, r1r2, r1r2+norms or all", o->train.what), 2;
+    if (read_secrets(&keys, o, err)) return -1;
     if (!access(path, F_OK) && journal_read(path, refuse_record, path, &torn, err)) return -1;
     live *l = live_open(&o->live);
     engine_owner owner = live_owner(l);
@@ -604,13 +614,19 @@ static int run_serve(const options *o, char err[ERR]) {
     live_start(l, r.e, &r.run.engine, j, 0, r.m.c.vocab);
     live_note(l, J_OPEN, first, (uint32_t)strlen(first));
     free(first);
-    return end_serving(o, l, &r, j, serve_all(o, l, &r, err), err);
+    int bad = serve_all(o, &keys, l, &r, &open, err);
+    bad = end_serving(o, &keys, l, &r, j, bad, err);
+    if (!open) unlink(path); // nothing was served
+    return bad;
 }
 
 static int run_resume(const options *o, char err[ERR]) {
     replay_options p = {.path = o->args[0], .dir = o->dir, .text = o->text, .by = &o->by};
     replay_open r;
     live_options lo = o->live;
+    secrets keys;
+    int open;
+    if (read_secrets(&keys, o, err)) return -1;
     lo.path = p.path;
     live *l = live_open(&lo);
     journal *j = replay_resume(&r, &p, l, err);
@@ -623,7 +639,8 @@ static int run_resume(const options *o, char err[ERR]) {
     engine_state s = engine_now(r.e);
     fprintf(stderr, "%s: goes on at turn %llu, version %llu\n", p.path, (unsigned long long)s.turn,
             (unsigned long long)s.version);
-    return end_serving(&with, l, &r, j, serve_all(&with, l, &r, err), err);
+    int bad = serve_all(&with, &keys, l, &r, &open, err);
+    return end_serving(&with, &keys, l, &r, j, bad, err);
 }
 
 static int run_replay(const options *o, char err[ERR]) {

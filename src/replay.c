@@ -4,6 +4,7 @@
 #include "token.h"
 #include <jansson.h>
 #include <sodium.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -19,7 +20,11 @@ static void hash_ids(const train_text *t, char hex[65]) {
 static int open_all(replay_open *r, const backend *by, char err[ERR]) {
     engine_options *o = &r->run.engine;
     train_options *t = &o->train;
-    tokenizer *tk = token_open(r->run.dir, err);
+    json_t *said[2] = {json_string(r->run.dir),
+                       r->run.text ? json_string(r->run.text) : json_null()};
+    if (!said[0] || !said[1]) fail(err, "model and text: expected names in UTF-8");
+    tokenizer *tk = said[0] && said[1] ? token_open(r->run.dir, err) : NULL;
+    json_decref(said[0]), json_decref(said[1]);
     if (!tk) return -1;
     int32_t count = token_count(tk);
     token_close(tk);
@@ -31,6 +36,7 @@ static int open_all(replay_open *r, const backend *by, char err[ERR]) {
     long most = o->slots * (long)((o->context + keys - 1) / keys); // more would stay empty
     if (!o->pages || o->pages > most) o->pages = most;
     t->dir = r->run.dir, t->by = by;
+    o->samples_only = !r->run.text;
     int bad = r->run.text && train_read(&r->text, r->run.dir, r->run.text, r->m.c.vocab, err);
     if (!bad && (r->run.text || o->feedback)) bad = train_settle(t, &r->m, err);
     if (!r->run.text && !o->feedback) t->steps = 0;
@@ -137,10 +143,13 @@ static int read_first(replay_open *r, const journal_record *rec, char sha[2][65]
 static int open_again(replay_open *r, const journal_record *rec, const replay_options *o,
                       const engine_owner *owner, char err[ERR]) {
     char sha[2][65], now[65];
+    struct stat st;
     if (read_first(r, rec, sha, err)) return -1;
     int64_t known = r->run.engine.known;
     if (o->dir) r->run.dir = o->dir;
     if (o->text && r->run.text) r->run.text = o->text;
+    if (r->run.text && (stat(r->run.text, &st) || !S_ISREG(st.st_mode))) // a stranger named it
+        return fail(err, "%.300s: expected the file that was learned (--learn FILE)", r->run.text);
     if (open_all(r, o->by, err)) return -1;
     train_digest(&r->m, now);
     if (strcmp(now, sha[0]) || r->run.engine.known != known)
@@ -172,12 +181,13 @@ typedef struct {
 static int differs(const run *r, journal_kind kind, const void *data, uint32_t size,
                    char err[ERR]) {
     const journal_record mine = {.kind = kind, .size = size, .data = data};
-    char a[96] = "nothing", b[96];
+    char a[96] = "", b[96];
     if (r->next) journal_describe(r->next, a);
     journal_describe(&mine, b);
     return fail(err, "turn %llu: the journal has %s %.95s; made again: %s %.95s",
                 (unsigned long long)engine_now(r->open->e).turn,
-                r->next ? journal_kind_name[r->next->kind] : "", a, journal_kind_name[kind], b);
+                r->next ? journal_kind_name[r->next->kind] : "nothing", a, journal_kind_name[kind],
+                b);
 }
 
 static int compare(void *ctx, journal_kind kind, const void *data, uint32_t size, char err[ERR]) {
