@@ -50,7 +50,7 @@ struct live {
     int64_t step[CURVE], steps;
     live_record record[RECORDS];
     uint64_t before, records; // that other processes wrote; in all
-    double second[SECONDS]; // when each of the last seconds was noted, and the tokens by then
+    double second[SECONDS];   // when each of the last seconds was noted, and the tokens by then
     uint64_t tokens[SECONDS];
     int64_t seconds;
     int closed; // nothing is taken any more
@@ -253,7 +253,7 @@ void live_start(live *l, engine *e, const engine_options *o, journal *j, uint64_
                 int64_t vocab) {
     l->e = e, l->eo = *o, l->j = j;
     l->id = l->records = l->before = records; // every stream has a record: no id comes twice
-    l->now.records = records;
+    l->now.records = records, l->now.feedback = engine_now(e).samples;
     l->now.now = engine_now(e), l->now.o = *o;
     l->now.journal_bytes = journal_head(j, l->now.chain);
     l->scratch = must_alloc((size_t)vocab, sizeof *l->scratch);
@@ -283,7 +283,7 @@ static int take_new(live *l, char err[ERR]) {
         memcpy(s->input, &turn, sizeof turn);
         bad = bad || apply(l, s->kind, s->input, s->size, &place, err);
         pthread_mutex_lock(&l->lock);
-        if (s->kind == J_FEEDBACK && !bad) s->end = END_STOP, s->ended = place;
+        if (s->kind == J_FEEDBACK && !bad) s->end = END_STOP, s->ended = place, l->now.feedback++;
         s->next = l->open, l->open = s;
         pthread_mutex_unlock(&l->lock);
         if (s->kind == J_FEEDBACK) noted(l, place);
@@ -328,7 +328,7 @@ static void show(live *l) {
     double now = bench_now();
     engine_state s = engine_now(l->e);
     pthread_mutex_lock(&l->lock);
-    l->now.now = s, l->now.feedback = s.samples;
+    l->now.now = s;
     if (!l->seconds || now - l->second[(l->seconds - 1) % SECONDS] >= 1) {
         l->second[l->seconds % SECONDS] = now;
         l->tokens[l->seconds++ % SECONDS] = s.tokens;
