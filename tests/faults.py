@@ -86,10 +86,10 @@ def killed(world):
 
 def killed_feedback(world):
     """And with a slow disk: what is not written yet must not have been seen."""
-    slow = preloaded(world, DISK, SLOW="20")
+    slow = preloaded(world, DISK, SLOW="60")
     if slow is None:
         REPORT.not_run("a slow disk: a library cannot be put before this program's")
-    clients, end = kills(world, "feedback", 5, 3, 0.7, feedback=True, env=slow or ())
+    clients, end = kills(world, "feedback", 6, 4, 0.7, feedback=True, env=slow or ())
     journal = world.path("killed-feedback")
     all_records = records(journal)
     check(not clients.wrong, "kills with feedback: every process ran until it was killed", clients.wrong[:3])
@@ -156,6 +156,14 @@ def failing_disk(world):
     clients.stop()
     line("failing disk", run, journal, "Input/output error")
     goes_on(world, "failing disk", journal, clients)
+    journal = world.path("failing-answer")
+    p = world.serve(journal, learn=False, env=dict(env, FAIL="4"))
+    check(p.ready(), "failing disk: it serves again")
+    answers, body = [200], {"prompt": [5], "max_tokens": 1}
+    while answers[-1] == 200 and len(answers) < 9:
+        answers.append(p.ask("/v1/completions", body)[0])
+    line("failing disk: no answer that is not on it", p.ended(), journal, "Input/output error")
+    check(answers[-1] == 500, "and who waits is told", answers)
 
 
 def mount(folder, options):
@@ -281,7 +289,8 @@ def flipped_snapshot(world, journal, digest, every=61):
         data = bytearray(f.read())
     head = 8 + struct.unpack("<Q", data[:8])[0]
     draw, wrong = random.Random(SEED + 2), []
-    places = [*range(0, head, every), *range(head, len(data), (len(data) - head) // 40), len(data) - 1]
+    format_at = data.index(b"assay-state")  # which no tensor's bytes depend on
+    places = [*range(0, head, every), format_at, format_at - 11, *range(head, len(data), (len(data) - head) // 40), len(data) - 1]
     for n, at in enumerate(places):
         data[at] ^= 1 << (bit := draw.randrange(8))
         with open(mine + "." + name, "wb") as f:
@@ -416,7 +425,7 @@ def hostile(world, journal):
     cases = {"options are no JSON": [(OPEN, b"{")], "options are a list": [(OPEN, b"[1, 2]")],
              "options are deep": [(OPEN, b"[" * 100000)], "options are empty": [(OPEN, b"")],
              "no beginning": [request()], "begins with its end": [text_record(STOP, turn=0)],
-             "begins twice": [began(), began()], "another format": [began(format="assay-journal 2")],
+             "begins twice": [began(), began()], "begins again at turn 0": [began(), (OPEN, bytes(8))], "another format": [began(format="assay-journal 2")],
              "a text as model": [began(model=world.text)], "no such model": [began(model="/none\n\033[31m")],
              "learns without a text": [began(learn=None)], "a list as learning": [began(learn=[1])],
              "a number as text": [began(_learn={"text": 5})], "no such text": [began(_learn={"text": "/none"})],
@@ -460,7 +469,7 @@ def hostile(world, journal):
              "no tokens": tokens(0, 0), "another version": tokens(0, 1, (1, 5)),
              "a sample where none is taken": sample()}  # fmt: skip
     cases.update({what: asked + [record] for what, record in after.items()})
-    cases["a turn that has passed"] = [began(), request(), request(turn=2), request(turn=1)]
+    cases["a turn that has passed"] = [began(), request(turn=2), request(turn=1)]
     cases["a request in nobody's turn"] = asked[:1] + [request(turn=7)]
     with open(world.path("short.txt"), "w") as f:
         f.write("the")
