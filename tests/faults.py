@@ -13,6 +13,7 @@ import random
 import resource
 import shutil
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -22,7 +23,7 @@ import time
 sys.path.append(os.path.dirname(os.path.abspath(__file__)))
 
 import convert  # noqa: E402
-from _faults import ASSAY, Clients, World, begun, of_kind, records, refused, replay, work_folder  # noqa: E402
+from _faults import ASSAY, Clients, World, answers, begun, of_kind, records, refused, replay, work_folder  # noqa: E402
 from convert import assay  # noqa: E402
 
 REPORT = convert.Report("faults")
@@ -102,6 +103,34 @@ def killed_feedback(world):
     check(digest == end[2], "kills with feedback: another backend replays to the same weights", err)
 
 
+def killed_at_once(world):
+    """In the moment in which a client has its answer, or its sample is accepted; with a slow disk."""
+    env = preloaded(world, DISK, SLOW="100")
+    if env is None:
+        return REPORT.not_run("kills at once: a library cannot be put before this program's")
+    journal, others, lost = world.path("at-once"), Clients(world, 10), []
+    for n in range(6):
+        more = ("--feedback", "--steps", 1 << 20)
+        p = world.resume(journal, env=env) if n else world.serve(journal, *more, env=env)
+        p.ready()
+        others.start(p, 2)
+        said = p.ask("/v1/completions", {"prompt": [5, 6 + n], "max_tokens": 5, "seed": n})[1]
+        request, name = said["choices"][0]["assay"]["request"], "sample %d" % n
+        if n % 2:
+            p.ask("/v1/feedback", {"id": said["id"], "answer": name})
+        p.kill()
+        others.stop()
+        p.ended()
+        have = records(journal)
+        texts = [b"".join(world.bytes[i] for i in r["answer"]) for r in of_kind(have, "feedback")]
+        if len(answers(have).get(request, ())) != said["usage"]["completion_tokens"]:
+            lost.append((n, said))
+        if n % 2 and not any(t.startswith(name.encode()) for t in texts):
+            lost.append((n, name))
+    lost += others.lost(have)
+    check(not lost, "killed at once: what was answered is in the journal", lost)
+
+
 # ---- disks ------------------------------------------------------------------------------------------
 def file_limit(size):
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
@@ -159,11 +188,11 @@ def failing_disk(world):
     journal = world.path("failing-answer")
     p = world.serve(journal, learn=False, env=dict(env, FAIL="4"))
     check(p.ready(), "failing disk: it serves again")
-    answers, body = [200], {"prompt": [5], "max_tokens": 1}
-    while answers[-1] == 200 and len(answers) < 9:
-        answers.append(p.ask("/v1/completions", body)[0])
+    codes, body = [200], {"prompt": [5], "max_tokens": 1}
+    while codes[-1] == 200 and len(codes) < 9:
+        codes.append(p.ask("/v1/completions", body)[0])
     line("failing disk: no answer that is not on it", p.ended(), journal, "Input/output error")
-    check(answers[-1] == 500, "and who waits is told", answers)
+    check(codes[-1] == 500, "and who waits is told", codes)
 
 
 def mount(folder, options):
@@ -587,6 +616,25 @@ def clock(world):
     check(p.ended()[0] == 0, "jumps of the clock: SIGTERM ends it")
     lost = clients.lost(records(journal))
     check(not lost and not clients.wrong, "jumps of the clock: nothing is lost", lost or clients.wrong)
+    p, idle = world.resume(journal, env=env), socket.socket()
+    p.ready()
+    asked = len(of_kind(records(journal), "request"))
+    idle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    idle.connect(("127.0.0.1", p.port))
+    body = {"messages": [{"role": "user", "content": "the"}], "max_tokens": 450, "stream": True, "n": 8,
+            "logprobs": True, "top_logprobs": 20}  # fmt: skip; more than a socket's buffers hold
+    data = json.dumps(body)
+    idle.sendall(("POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s" % (
+        len(data), data)).encode())  # fmt: skip
+    until = time.monotonic() + 60
+    while len(of_kind(records(journal), "request")) == asked and time.monotonic() < until:
+        time.sleep(0.05)
+    while "assay_requests_running 0\n" not in p.ask("/metrics")[1] and time.monotonic() < until:
+        time.sleep(0.05)
+    p.kill(signal.SIGTERM)
+    code, _, _, err = p.ended()
+    idle.close()
+    check(code == 0, "jumps of the clock: a client that does not read holds no end up", (code, err))
     end = world.finish(journal, env=env)
     check(end[:3] == (0, STEPS, world.digest), "jumps of the clock: the same weights", end)
 
@@ -665,7 +713,7 @@ def main():
             REPORT.step(function, *args)
             print("%s: %.1f s" % (function.__name__, time.monotonic() - start), flush=True)
 
-    for function in (killed, killed_feedback, full_file, full_disk, failing_disk, no_rights, two_servers, clock, signals,
+    for function in (killed, killed_feedback, killed_at_once, full_file, full_disk, failing_disk, no_rights, two_servers, clock, signals,
                      impatient):  # fmt: skip
         step(function, world)
     journal, digest = small_run(world)
