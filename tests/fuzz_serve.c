@@ -26,7 +26,7 @@ static shown show(openai_answer *a, openai_choice *c, const openai_model *m, con
         else
             must(openai_take(a, c, m, &k) == (c->end == END_STOP));
         if (!last && !c->end && i % step) continue;
-        json_t *j = openai_choice_json(a, 0);
+        json_t *j = openai_choice_json(a, 0, m);
         const json_t *part = json_object_get(j, a->chat ? a->stream ? "delta" : "message" : "text");
         const json_t *said = a->chat ? json_object_get(part, "content") : part;
         must(json_is_string(said));
@@ -42,7 +42,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
     static tokenizer *t;
     static char err[ERR];
     if (!t) must(t = token_open("vectors/tiny", err));
-    const openai_model m = {t, "tiny", token_count(t), 512, token_id(t, "<|im_end|>")};
+    const openai_model m = {t, "tiny", token_count(t), 512, CHOICES, token_id(t, "<|im_end|>")};
     const char *param;
     if (!n) return 0;
     const char *body = (const char *)data + 1;
