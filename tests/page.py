@@ -146,7 +146,7 @@ def conversation(p, s):
           "an answer is given to learning, once")  # fmt: skip
     for _ in range(4):  # they do not fit the context together
         before = p.js("document.querySelectorAll('#log li.assistant').length")
-        talk(p, "derive: free particle, mass 3, and then a harmonic oscillator of mass 5, " * 2)
+        talk(p, "derive: free particle, mass 3, and then a harmonic oscillator of mass 5, " * 5)
         p.until(ANSWERED % (before + 1))
         p.until("document.getElementById('send').textContent == 'Send'")
     check(p.js("document.querySelectorAll('#log .bad').length") == 0
