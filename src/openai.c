@@ -283,7 +283,8 @@ int openai_read_feedback(openai_feedback *f, const char *text, size_t n, const o
 
 void openai_keep(openai_answer *a) {
     for (; a->stops; a->stops--) free(a->stop[a->stops - 1]);
-    for (openai_choice *c = a->choice; c < a->choice + a->choices; c++) {
+    for (int i = 0; i < a->choices; i++) {
+        openai_choice *c = &a->choice[i];
         free(c->text), free(c->logp);
         c->text = NULL, c->logp = NULL;
         must(c->id = realloc(c->id, (size_t)(c->n + 1) * sizeof *c->id));
