@@ -30,6 +30,7 @@ static struct {
     _Atomic behaviour does;
     _Atomic int open;   // streams not yet released
     _Atomic int tokens; // of an answer
+    int deaf;           // takes no feedback
 } fake;
 
 void fake_listen(live *l, void (*call)(void *), void *ctx) {
@@ -39,7 +40,7 @@ void fake_listen(live *l, void (*call)(void *), void *ctx) {
 
 void fake_look(live *l, live_state *s) {
     (void)l;
-    *s = (live_state){.o = {.context = 512, .known = 301, .feedback = 1, .pages = 2}};
+    *s = (live_state){.o = {.context = 512, .known = 301, .feedback = !fake.deaf, .pages = 2}};
 }
 
 live_stream *fake_submit(live *l, const live_request *q, char err[ERR]) {
@@ -188,17 +189,22 @@ static void feed(int port) {
 // A client that sends a byte of each of these again and again, beside one that waits for a token.
 static void drip(const tokenizer *t, const model_config *c) {
     static const char *const begun[] = {
-        "", "G", "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nX: ",
+        "",
+        "G",
+        "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nX: ",
         "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n",
-        "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HTTP/1.1\r\nX: "};
-    enum { N = 5 };
+        "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HTTP/1.1\r\nX: ",
+        "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}GET /"};
+    enum { N = sizeof begun / sizeof *begun };
     char err[ERR], got[4096];
     int port, fd[N], open = N, patient, one = 0;
     const serve_options o = {
-        .host = "127.0.0.1", .name = "tiny", .connections = N + 1, .deadline = 1};
+        .host = "127.0.0.1", .name = "tiny", .connections = N + 1, .deadline = 2};
+    fake.does = NEVER;
+    fake.deaf = 1;
     serve *s = door_open(&o, NULL, t, c, &port, err);
     must(s != NULL);
-    fake.does = NEVER;
+    fake.deaf = 0;
     patient = send_to(port, "/v1/completions", "{\"prompt\":[9]}");
     for (int i = 0; i < N; i++) {
         fd[i] = connect_to(port);
@@ -223,6 +229,8 @@ static void drip(const tokenizer *t, const model_config *c) {
     got[one] = 0;
     check(strstr(got, " 200 ") != NULL, "who waits for a token is not");
     close(patient);
+    ask(port, "/health", ""); // the thread has seen the end of the one before
+    check(!s->pasts, "an answer is not kept where feedback is not taken");
     door_close(s);
 }
 
@@ -294,6 +302,8 @@ int main(void) {
     behave(port);
     feed(port);
     limits(port);
+    check(s->pasts > 1 && !s->past[0]->choice->text && s->past[0]->choice->id,
+          "of an answer only the ids are kept");
     fake.does = IN_BETWEEN;
     fake.tokens = 480;
     int fd =
