@@ -12,9 +12,15 @@ typedef struct {
     char *err; // [ERR]
 } body;
 
+// An integer beyond 64 bits is a real number; a seed of this kind is halved until it fits.
 static int open_body(body *b, const char *text, size_t n) {
     json_error_t e;
     b->j = json_loadb(text, n, JSON_REJECT_DUPLICATES, &e);
+    if (!b->j && json_error_code(&e) == json_error_numeric_overflow)
+        b->j = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &e);
+    json_t *seed = json_object_get(b->j, "seed");
+    for (double x; (x = json_real_value(seed)) >= 0x1p53 || x <= -0x1p53;)
+        json_real_set(seed, x / 2);
     if (json_is_object(b->j)) return 0;
     if (b->j) return fail(b->err, "the body: expected a JSON object");
     return fail(b->err, "the body: byte %d: %.300s", e.position, e.text);
@@ -37,10 +43,18 @@ static int number(const body *b, const char *name, double lo, double hi, double 
     return 0;
 }
 
+// An integer, also as 16.0.
+static int is_whole(const json_t *v, int64_t *x) {
+    double y = json_real_value(v);
+    int ok = json_is_real(v) && y > -0x1p53 && y < 0x1p53 && y == (double)(int64_t)y;
+    *x = ok ? (int64_t)y : json_integer_value(v);
+    return ok || json_is_integer(v);
+}
+
 static int integer(const body *b, const char *name, int64_t lo, int64_t hi, int64_t *x) {
     const json_t *v = field(b, name);
-    json_int_t y = json_integer_value(v);
-    if (v && !(json_is_integer(v) && y >= lo && y <= hi))
+    int64_t y;
+    if (v && !(is_whole(v, &y) && y >= lo && y <= hi))
         return fail(b->err, "%s: expected an integer from %lld to %lld", name, (long long)lo,
                     (long long)hi);
     if (v) *x = y;
@@ -81,11 +95,11 @@ static int read_stop(openai_answer *a, const body *b) {
     for (size_t i = 0; ok && v && i < (json_is_array(v) ? json_array_size(v) : 1); i++) {
         s = json_is_array(v) ? json_array_get(v, i) : v;
         size_t n = json_string_length(s);
-        ok = json_is_string(s) && n > 0 && n <= STOP_BYTES;
-        if (ok) must(a->stop[a->stops++] = strdup(json_string_value(s)));
+        ok = json_is_string(s) && n <= STOP_BYTES;
+        if (ok && n) must(a->stop[a->stops++] = strdup(json_string_value(s)));
     }
     return ok ? 0
-              : fail(b->err, "stop: expected a string of 1 to %d bytes, or up to %d of them",
+              : fail(b->err, "stop: expected a string of at most %d bytes, or up to %d of them",
                      STOP_BYTES, STOPS);
 }
 
@@ -109,7 +123,7 @@ static int read_options(openai_answer *a, const body *b, const openai_model *m) 
     if (field(b, "model") && (!name || strcmp(name, m->name)))
         return fail(b->err, "model: expected %.200s", m->name);
     if (number(b, "temperature", 0, 2, &temperature) || number(b, "top_p", 0, 1, &top_p) ||
-        integer(b, "top_k", 0, 1 << 24, &top_k) || integer(b, "n", 1, CHOICES, &n) ||
+        integer(b, "top_k", 0, 1 << 24, &top_k) || integer(b, "n", 1, m->choices, &n) ||
         integer(b, "seed", INT64_MIN, INT64_MAX, &seed) || flag(b, "stream", &a->stream) ||
         integer(b, "best_of", n, n, &best) || read_top(a, b) || refuse_others(b) || read_stop(a, b))
         return -1;
@@ -118,17 +132,22 @@ static int read_options(openai_answer *a, const body *b, const openai_model *m) 
         return fail(b->err, "stream_options: expected an object, with stream true");
     a->usage = json_is_true(json_object_get(options, "include_usage"));
     a->choices = (int)n;
+    a->choice = must_alloc((size_t)n, sizeof *a->choice);
     a->how = (sample_options){(float)temperature, (int)top_k, (float)top_p, (uint32_t)seed, 0};
     return 0;
 }
 
-// A message's text: a string, or parts of type text one after the other. NULL: neither.
-static char *content(const json_t *v) {
+// A message's text: a string, or parts of type text one after the other; the assistant may have said
+// nothing. NULL: neither.
+static char *content(const json_t *message, const char *role) {
+    const json_t *v = json_object_get(message, "content");
     char *text = NULL;
     size_t size;
     FILE *f = open_memstream(&text, &size);
     must(f);
-    int ok = json_is_string(v) || (json_is_array(v) && json_array_size(v));
+    int nothing = (!v || json_is_null(v)) && !strcmp(role, "assistant") &&
+                  !json_array_size(json_object_get(message, "tool_calls"));
+    int ok = json_is_string(v) || json_array_size(v) || nothing;
     if (json_is_string(v)) fputs(json_string_value(v), f);
     for (size_t i = 0; ok && i < json_array_size(v); i++) {
         const json_t *part = json_array_get(v, i);
@@ -143,6 +162,17 @@ static char *content(const json_t *v) {
     return NULL;
 }
 
+// A text that is longer than what fits is not tokenized to find that out.
+static int64_t encode(const body *b, const openai_model *m, const char *text, int special,
+                      int32_t **ids) {
+    size_t n = strlen(text);
+    *ids = NULL;
+    if (n / TOKEN_TEXT > (size_t)m->context)
+        return fail(b->err, "%s: %zu bytes: with its answer at most %lld tokens fit", *b->param, n,
+                    (long long)m->context);
+    return token_encode(m->t, text, n, special, ids, b->err);
+}
+
 static int read_messages(openai_answer *a, const body *b, const openai_model *m) {
     const json_t *v = field(b, "messages");
     size_t n = json_array_size(v);
@@ -150,13 +180,15 @@ static int read_messages(openai_answer *a, const body *b, const openai_model *m)
     char **text = must_alloc(n, sizeof *text), *chat = NULL;
     int bad = n ? 0 : fail(b->err, "messages: expected an array of at least one message");
     for (size_t i = 0; i < n && !bad; i++) {
-        role[i] = json_string_value(json_object_get(json_array_get(v, i), "role"));
-        text[i] = content(json_object_get(json_array_get(v, i), "content"));
+        const json_t *message = json_array_get(v, i);
+        role[i] = json_string_value(json_object_get(message, "role"));
+        if (role[i] && !strcmp(role[i], "developer")) role[i] = "system"; // its newer name
+        text[i] = role[i] ? content(message, role[i]) : NULL;
         if (!role[i] || !text[i])
             bad = fail(b->err, "messages: %zu: expected role and content, a text", i);
     }
     if (!bad) bad = token_chat(m->t, role, (const char *const *)text, (int)n, &chat, b->err);
-    if (!bad) a->size = token_encode(m->t, chat, strlen(chat), 0, &a->prompt, b->err);
+    if (!bad) a->size = encode(b, m, chat, 0, &a->prompt);
     for (size_t i = 0; i < n; i++) free(text[i]);
     free(chat), free(text), free(role);
     return bad || a->size < 0 ? -1 : 0;
@@ -164,17 +196,17 @@ static int read_messages(openai_answer *a, const body *b, const openai_model *m)
 
 static int read_prompt(openai_answer *a, const body *b, const openai_model *m) {
     const json_t *v = field(b, "prompt");
+    if (json_array_size(v) == 1 && !json_is_number(json_array_get(v, 0))) v = json_array_get(v, 0);
     if (json_is_string(v)) {
-        a->size =
-            token_encode(m->t, json_string_value(v), json_string_length(v), 1, &a->prompt, b->err);
+        a->size = encode(b, m, json_string_value(v), 1, &a->prompt);
         return a->size < 0 ? -1 : 0;
     }
     a->size = (int64_t)json_array_size(v);
     a->prompt = must_alloc((size_t)a->size, sizeof *a->prompt);
     for (int64_t i = 0; i < a->size; i++) {
         const json_t *id = json_array_get(v, (size_t)i);
-        json_int_t x = json_integer_value(id);
-        if (!json_is_integer(id) || x < 0 || x >= m->known)
+        int64_t x;
+        if (!is_whole(id, &x) || x < 0 || x >= m->known)
             return fail(b->err, "prompt: %lld: expected an id from 0 to %lld", (long long)i,
                         (long long)m->known - 1);
         a->prompt[i] = (int32_t)x;
@@ -193,8 +225,15 @@ static int read_lengths(openai_answer *a, const body *b, const openai_model *m) 
         return fail(b->err, "the prompt has %lld tokens: with its answer at most %lld fit",
                     (long long)a->size, (long long)m->context);
     a->most = a->chat || left < 16 ? left : 16;
-    if (integer(b, "max_tokens", 1, left, &a->most)) return -1;
-    return a->chat ? integer(b, "max_completion_tokens", 1, left, &a->most) : 0;
+    if (integer(b, "max_tokens", 1, INT32_MAX, &a->most) ||
+        (a->chat && integer(b, "max_completion_tokens", 1, INT32_MAX, &a->most)))
+        return -1;
+    if (a->most > left) a->most = left;
+    field(b, "logprobs");
+    if (!a->stream && a->choices * a->most * (1 + a->top) > LOGPS)
+        return fail(b->err, "logprobs: expected at most %d together: fewer tokens, or a stream",
+                    LOGPS);
+    return 0;
 }
 
 int openai_read(openai_answer *a, int chat, const char *text, size_t n, const openai_model *m,
@@ -230,8 +269,7 @@ int openai_read_feedback(openai_feedback *f, const char *text, size_t n, const o
         bad = fail(err, "answer: expected a text, or a rating");
     if (!bad && answer) {
         int32_t *ids;
-        f->size =
-            token_encode(m->t, json_string_value(answer), json_string_length(answer), 0, &ids, err);
+        f->size = encode(&b, m, json_string_value(answer), 0, &ids);
         bad = f->size < 0;
         f->answer = must_alloc((size_t)(bad ? 0 : f->size) + 1, sizeof *ids);
         if (!bad) memcpy(f->answer, ids, (size_t)f->size * sizeof *ids);
@@ -243,13 +281,20 @@ int openai_read_feedback(openai_feedback *f, const char *text, size_t n, const o
     return bad ? -1 : 0;
 }
 
-void openai_free(openai_answer *a) {
-    for (int i = 0; i < a->stops; i++) free(a->stop[i]);
-    for (int i = 0; i < CHOICES; i++) {
-        free(a->choice[i].id), free(a->choice[i].text);
-        json_decref(a->choice[i].logprobs);
+void openai_keep(openai_answer *a) {
+    for (; a->stops; a->stops--) free(a->stop[a->stops - 1]);
+    for (int i = 0; i < a->choices; i++) {
+        openai_choice *c = &a->choice[i];
+        free(c->text), free(c->logp);
+        c->text = NULL, c->logp = NULL;
+        must(c->id = realloc(c->id, (size_t)(c->n + 1) * sizeof *c->id));
     }
-    free(a->prompt);
+}
+
+void openai_free(openai_answer *a) {
+    openai_keep(a);
+    for (int i = 0; i < a->choices; i++) free(a->choice[i].id);
+    free(a->choice), free(a->prompt);
     *a = (openai_answer){0};
 }
 
@@ -309,44 +354,56 @@ static json_t *token_text(const openai_model *m, int32_t id, json_t **bytes) {
 // JSON has no infinity: -9999 stands for what cannot be drawn.
 static json_t *real(float logp) { return json_real(logp > -9999.0f ? (double)logp : -9999.0); }
 
-static json_t *chat_logprob(const openai_model *m, int32_t id, float logp) {
-    json_t *bytes, *text = token_text(m, id, &bytes);
-    return json_pack("{so so so}", "token", text, "logprob", real(logp), "bytes", bytes);
+static json_t *chat_logprob(const openai_model *m, const openai_logp *p) {
+    json_t *bytes, *text = token_text(m, p->id, &bytes);
+    return json_pack("{so so so}", "token", text, "logprob", real(p->logp), "bytes", bytes);
 }
 
-static void list_logprobs(const openai_answer *a, openai_choice *c, const openai_model *m,
-                          const live_token *k) {
-    json_t *top = a->chat ? json_array() : json_object(), *bytes;
-    if (!c->logprobs)
-        c->logprobs = a->chat ? json_pack("{s[]}", "content")
-                              : json_pack("{s[] s[] s[] s[]}", "tokens", "token_logprobs",
-                                          "top_logprobs", "text_offset");
-    for (int i = 0; i < a->top; i++) {
-        if (a->chat) {
-            json_array_append_new(top, chat_logprob(m, k->top_id[i], k->top[i]));
-            continue;
-        }
-        json_t *text = token_text(m, k->top_id[i], &bytes);
-        json_object_setn_new(top, json_string_value(text), json_string_length(text),
-                             real(k->top[i]));
-        json_decref(text), json_decref(bytes);
-    }
-    if (a->chat) {
-        json_t *entry = chat_logprob(m, k->id, k->logp);
+static json_t *chat_logprobs(const openai_choice *c, const openai_model *m, int64_t each) {
+    json_t *all = json_array();
+    for (const openai_logp *p = c->logp; p < c->logp + c->listed * each; p += each) {
+        json_t *entry = chat_logprob(m, p), *top = json_array();
+        for (int64_t i = 1; i < each; i++) json_array_append_new(top, chat_logprob(m, p + i));
         json_object_set_new(entry, "top_logprobs", top);
-        json_array_append_new(json_object_get(c->logprobs, "content"), entry);
-        return;
+        json_array_append_new(all, entry);
     }
-    json_array_append_new(json_object_get(c->logprobs, "tokens"), token_text(m, k->id, &bytes));
-    json_array_append_new(json_object_get(c->logprobs, "token_logprobs"), real(k->logp));
-    json_array_append_new(json_object_get(c->logprobs, "top_logprobs"), top);
-    json_array_append_new(json_object_get(c->logprobs, "text_offset"), json_integer(c->characters));
-    json_decref(bytes);
+    return json_pack("{so}", "content", all);
+}
+
+static json_t *text_logprobs(const openai_choice *c, const openai_model *m, int64_t each) {
+    json_t *token = json_array(), *own = json_array(), *tops = json_array(), *at = json_array();
+    json_t *bytes, *text;
+    for (const openai_logp *p = c->logp; p < c->logp + c->listed * each; p += each) {
+        json_t *top = json_object();
+        for (int64_t i = 1; i < each; i++) {
+            text = token_text(m, p[i].id, &bytes);
+            json_object_setn_new(top, json_string_value(text), json_string_length(text),
+                                 real(p[i].logp));
+            json_decref(text), json_decref(bytes);
+        }
+        json_array_append_new(token, token_text(m, p->id, &bytes));
+        json_array_append_new(own, real(p->logp));
+        json_array_append_new(tops, top);
+        json_array_append_new(at, json_integer(p->at));
+        json_decref(bytes);
+    }
+    return json_pack("{so so so so}", "tokens", token, "token_logprobs", own, "top_logprobs", tops,
+                     "text_offset", at);
+}
+
+// As objects they take a hundred times as much memory, so these are made when they are sent.
+static void list_logprobs(const openai_answer *a, openai_choice *c, const live_token *k) {
+    size_t each = 1 + (size_t)a->top, n = (size_t)c->listed++;
+    if (!(n & (n - 1))) // room for a power of two
+        must(c->logp = realloc(c->logp, (n ? 2 * n : 1) * each * sizeof *c->logp));
+    openai_logp *p = c->logp + n * each;
+    *p++ = (openai_logp){k->id, (int32_t)c->characters, k->logp};
+    for (int i = 0; i < a->top; i++) *p++ = (openai_logp){k->top_id[i], 0, k->top[i]};
 }
 
 int openai_take(openai_answer *a, openai_choice *c, const openai_model *m, const live_token *k) {
     must(c->n < a->most && !c->end);
-    if (a->top >= 0) list_logprobs(a, c, m, k);
+    if (a->top >= 0) list_logprobs(a, c, k);
     if (!c->n) c->first = k->version;
     c->last = k->version;
     c->id[c->n++] = k->id;
@@ -369,7 +426,7 @@ int openai_news(const openai_answer *a, const openai_choice *c) {
     return c->shown < 2 && (c->ready || c->end || (a->chat && !c->shown));
 }
 
-json_t *openai_choice_json(openai_answer *a, int i) {
+json_t *openai_choice_json(openai_answer *a, int i, const openai_model *m) {
     openai_choice *c = &a->choice[i];
     json_t *text = json_stringn(c->ready ? c->text : "", c->ready), *j;
     must(text); // it is UTF-8, and cut between characters
@@ -384,8 +441,11 @@ json_t *openai_choice_json(openai_answer *a, int i) {
         j = json_pack("{si s{ss so}}", "index", i, "delta", "role", "assistant", "content", text);
     else
         j = json_pack("{si s{so}}", "index", i, "delta", "content", text);
-    json_object_set_new(j, "logprobs", c->logprobs ? c->logprobs : json_null());
-    c->logprobs = NULL;
+    json_object_set_new(j, "logprobs",
+                        !c->listed ? json_null()
+                        : a->chat  ? chat_logprobs(c, m, 1 + a->top)
+                                   : text_logprobs(c, m, 1 + a->top));
+    c->listed = 0;
     c->shown = c->end ? 2 : 1;
     json_object_set_new(j, "finish_reason",
                         c->end ? json_string(c->end == END_STOP ? "stop" : "length") : json_null());

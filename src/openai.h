@@ -6,15 +6,29 @@
 #include "token.h"
 #include <jansson.h>
 
-enum { CHOICES = 16, STOPS = 4, STOP_BYTES = 256, OPENAI_ID = 40 };
+enum {
+    CHOICES = 128,
+    STOPS = 4,
+    STOP_BYTES = 256,
+    OPENAI_ID = 40,
+    LOGPS = 1 << 16, // log-probabilities of an answer in one piece
+    TOKEN_TEXT = 16, // bytes for each token of the context: a longer text is not even tokenized
+};
 
 // What requests are read against.
 typedef struct {
     const tokenizer *t;
     const char *name;       // of the model
     int64_t known, context; // ids are 0 .. known - 1; tokens of prompt and answer together at most
+    int64_t choices;        // of a request at most, 1 .. CHOICES
     int32_t end;            // the token that ends an answer, -1: none
 } openai_model;
+
+// A log-probability that is still to be shown.
+typedef struct {
+    int32_t id, at; // at: characters of the answer before it
+    float logp;
+} openai_logp;
 
 // One answer as it grows.
 typedef struct {
@@ -25,9 +39,10 @@ typedef struct {
     char *text;               // [size] not yet shown, of which the first `ready` bytes may be:
     size_t size, ready, room; // the rest could be the beginning of a stop string
     int64_t characters;       // decoded so far
-    json_t *logprobs;         // of the tokens not yet shown, or NULL
-    uint64_t request;         // its number in the journal
-    uint64_t first, last;     // weight versions of its tokens
+    openai_logp *logp; // [listed][1 + top] of the tokens not yet shown: its own, the likeliest
+    int64_t listed;
+    uint64_t request;     // its number in the journal
+    uint64_t first, last; // weight versions of its tokens
     engine_end end;
     int shown; // 0: nothing yet; 1: something; 2: its end
 } openai_choice;
@@ -43,7 +58,7 @@ typedef struct {
     char id[OPENAI_ID];
     int64_t created; // Unix time
     int choices;
-    openai_choice choice[CHOICES];
+    openai_choice *choice; // [choices]
 } openai_answer;
 
 typedef struct {
@@ -60,6 +75,7 @@ int openai_read(openai_answer *a, int chat, const char *body, size_t n, const op
                 const char **param, char err[ERR]);
 int openai_read_feedback(openai_feedback *f, const char *body, size_t n, const openai_model *m,
                          const char **param, char err[ERR]);
+void openai_keep(openai_answer *a); // only the ids, in as much memory as they need
 void openai_free(openai_answer *a);
 
 // Takes the next token of a choice; 1: a stop string has ended it.
@@ -67,7 +83,7 @@ int openai_take(openai_answer *a, openai_choice *c, const openai_model *m, const
 void openai_end(openai_answer *a, openai_choice *c, const openai_model *m, engine_end end);
 // Has it something to show? Then the next two show it: all so far, or in a stream what is new.
 int openai_news(const openai_answer *a, const openai_choice *c);
-json_t *openai_choice_json(openai_answer *a, int i);
+json_t *openai_choice_json(openai_answer *a, int i, const openai_model *m);
 // The whole answer or a chunk around choices (it takes them over). usage: with the counts of tokens.
 json_t *openai_json(const openai_answer *a, json_t *choices, int usage, const openai_model *m);
 json_t *openai_error(int code, const char *message, const char *param);

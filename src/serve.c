@@ -13,7 +13,8 @@
 #include <unistd.h>
 
 enum {
-    IDLE = 30,       // seconds without a byte after which a connection is closed
+    IDLE = 30,       // seconds for a request to be whole; without a byte, for a client that reads
+    SHARE = 4,       // one address has at most the 4th part of the connections
     HEADERS = 32768, // bytes of memory of a connection: its headers, and what is being sent
     PATIENCE = 5,    // seconds that clients have at the end
     PAST = 1024,     // answers that feedback can name
@@ -32,12 +33,18 @@ extern const char serve_page[]; // text with a NUL behind it
 typedef enum MHD_Result result;
 typedef struct exchange exchange;
 
+typedef struct {
+    int fd;
+    int64_t due; // CLOCK_MONOTONIC in seconds when it is cut off; 0: there is none here
+} connection;
+
 struct serve {
     serve_options o;
     live *l;
     openai_model m;
     struct MHD_Daemon *http;
-    int loopback;
+    pthread_t watch;
+    int loopback, feedback;
     uint8_t token[crypto_hash_sha256_BYTES]; // its hash
     char *policy;                            // Content-Security-Policy of the page
     uint64_t answers[600];                   // by status code
@@ -45,7 +52,9 @@ struct serve {
     uint64_t pasts;
 
     pthread_mutex_t lock; // of all below
-    pthread_cond_t quiet; // active is 0
+    pthread_cond_t quiet; // active is 0, or the watch ends
+    int over;             // it does
+    connection *all;      // [o.connections]
     exchange *waiting;    // suspended, until something new is on the disk
     uint64_t wakes;       // how often that was
     long active;          // exchanges that have streams
@@ -110,6 +119,50 @@ static void wake(void *ctx) {
     pthread_mutex_unlock(&s->lock);
 }
 
+static void set_due(serve *s, struct MHD_Connection *c, int64_t due) {
+    connection *k = MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+    pthread_mutex_lock(&s->lock);
+    k->due = due;
+    pthread_mutex_unlock(&s->lock);
+}
+
+static int64_t deadline(const serve *s) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec + s->o.deadline + 1;
+}
+
+// The library tells that a connection is there, and when it is about to be closed.
+static void connected(void *ctx, struct MHD_Connection *c, void **own,
+                      enum MHD_ConnectionNotificationCode code) {
+    serve *s = ctx;
+    connection *k = code == MHD_CONNECTION_NOTIFY_STARTED ? s->all : *own;
+    pthread_mutex_lock(&s->lock);
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        while (k->due) must(++k < s->all + s->o.connections);
+        k->fd = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+        *own = k;
+    }
+    k->due = code == MHD_CONNECTION_NOTIFY_STARTED ? deadline(s) : 0;
+    pthread_mutex_unlock(&s->lock);
+}
+
+// Each second: who is late is cut off. The library's thread then finds that the client has left.
+static void *watch(void *ctx) {
+    serve *s = ctx;
+    struct timespec t;
+    pthread_mutex_lock(&s->lock);
+    while (!s->over) {
+        clock_gettime(CLOCK_MONOTONIC, &t);
+        for (connection *k = s->all; k < s->all + s->o.connections; k++)
+            if (k->due && k->due <= t.tv_sec) shutdown(k->fd, SHUT_RDWR), k->due = INT64_MAX;
+        t.tv_sec++;
+        pthread_cond_timedwait(&s->quiet, &s->lock, &t);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return NULL;
+}
+
 static void count_active(serve *s, int by) {
     pthread_mutex_lock(&s->lock);
     s->active += by;
@@ -160,7 +213,8 @@ static result reply_error(exchange *x, int code, const char *message, const char
 
 // ---- tokens
 
-// Takes what has come for the choices that have not ended. Returns how many have not.
+// Takes what has come for the choices that have not ended; in a stream no more than makes an event.
+// Returns how many have not.
 static int take(exchange *x) {
     openai_answer *a = x->a;
     int running = 0;
@@ -169,7 +223,7 @@ static int take(exchange *x) {
         live_token k[READ];
         engine_end end = END_NOT;
         int64_t n = READ;
-        while (!c->end && n == READ) {
+        while (!c->end && n == READ && !(a->stream && c->ready)) {
             n = live_read(x->s->l, c->from, c->n, k, READ, &end);
             for (int64_t j = 0; j < n && !c->end; j++) openai_take(a, c, &x->s->m, &k[j]);
         }
@@ -204,7 +258,7 @@ static result whole_answer(exchange *x) {
     if (!x->a->prompt) return reply_json(x, 200, json_pack("{sb}", "accepted", 1));
     json_t *choices = json_array();
     for (int i = 0; i < x->a->choices; i++)
-        json_array_append_new(choices, openai_choice_json(x->a, i));
+        json_array_append_new(choices, openai_choice_json(x->a, i, &x->s->m));
     return reply_json(x, 200, openai_json(x->a, choices, 1, &x->s->m));
 }
 
@@ -226,7 +280,8 @@ static void write_events(exchange *x, int running) {
     int code = failed(a, &why);
     for (int i = 0; i < a->choices && !code; i++)
         if (openai_news(a, &a->choice[i]))
-            write_event(f, openai_json(a, json_pack("[o]", openai_choice_json(a, i)), 0, &x->s->m));
+            write_event(f, openai_json(a, json_pack("[o]", openai_choice_json(a, i, &x->s->m)), 0,
+                                       &x->s->m));
     x->last = code || !running;
     if (code) write_event(f, openai_error(code, why, ""));
     if (!code && x->last && a->usage) write_event(f, openai_json(a, json_array(), 1, &x->s->m));
@@ -260,6 +315,7 @@ static result refuse(exchange *x, const char *err) {
 
 static void begin_answer(exchange *x) {
     x->a = must_alloc(1, sizeof *x->a);
+    set_due(x->s, x->c, INT64_MAX);
     count_active(x->s, 1);
 }
 
@@ -302,7 +358,7 @@ static result feedback(exchange *x) {
     const openai_choice *c = known ? &a->choice[f.index] : NULL;
     if (c && learns) {
         begin_answer(x);
-        x->a->choices = 1;
+        x->a->choices = 1, x->a->choice = must_alloc(1, sizeof *x->a->choice);
         x->a->choice->from =
             live_feedback(s->l, a->prompt, a->size, f.answer ? f.answer : c->id,
                           f.answer ? f.size : c->n, f.rating > 0 ? (float)f.rating : 1.0f, err);
@@ -453,18 +509,18 @@ static int host_allowed(const serve *s, const char *host) {
 }
 
 // The comparison takes the same time for any token: it is of hashes, and of all their bytes.
-static int token_right(exchange *x) {
+static int token_right(const serve *s, const char *given) {
     uint8_t hash[crypto_hash_sha256_BYTES];
-    const char *given = header(x, "Authorization");
     if (!given || strncasecmp(given, "Bearer ", 7)) return 0;
     crypto_hash_sha256(hash, (const uint8_t *)given + 7, strlen(given + 7));
-    return !sodium_memcmp(hash, x->s->token, sizeof hash);
+    return !sodium_memcmp(hash, s->token, sizeof hash);
 }
 
-// Finds the route. The status code and x->why when it is refused, 0 when not.
-static int admit(exchange *x, const char *path, const char *method) {
+// Finds the route. The status code and x->why when it is refused, 0 when not. The last three are
+// headers, or NULL.
+static int admit(exchange *x, const char *path, const char *method, const char *host,
+                 const char *origin, const char *token) {
     static const char under[] = "/v1/models/";
-    const char *host = header(x, "Host"), *origin = header(x, "Origin");
     const char *from = origin ? strstr(origin, "://") : NULL;
     int named = !strncmp(path, under, sizeof under - 1),
         get = !strcmp(method, "GET") || !strcmp(method, "HEAD");
@@ -477,7 +533,7 @@ static int admit(exchange *x, const char *path, const char *method) {
     x->why = "a page of another origin may send nothing here";
     if (origin && !get && !(from && host && !strcasecmp(from + 3, host))) return 403;
     x->why = "expected the bearer token that the server was started with";
-    if (x->s->o.token && !(x->to && x->to->open) && !token_right(x)) return 401;
+    if (x->s->o.token && !(x->to && x->to->open) && !token_right(x->s, token)) return 401;
     x->why = "there is nothing at this path";
     if (!x->to) return 404;
     x->why = "another method is expected here";
@@ -505,7 +561,8 @@ static result handle(void *ctx, struct MHD_Connection *c, const char *path, cons
         *own = x = must_alloc(1, sizeof *x);
         x->s = ctx, x->c = c;
         must(x->in = open_memstream(&x->body, &x->size));
-        x->refused = admit(x, path, method);
+        x->refused = admit(x, path, method, header(x, "Host"), header(x, "Origin"),
+                           header(x, "Authorization"));
         const char *length = header(x, "Content-Length");
         if (!length || strtoull(length, NULL, 10) <= (uint64_t)x->s->o.body) return MHD_YES;
         return reply_error(x, 413, "the body is too large", "");
@@ -522,12 +579,14 @@ static void free_answer(openai_answer *a) {
     free(a);
 }
 
-// The answer was sent, or its client has left. Whole ones are kept for feedback.
+// The answer was sent, or its client has left: the next request may come. Whole ones are kept for
+// feedback.
 static void completed(void *ctx, struct MHD_Connection *c, void **own,
                       enum MHD_RequestTerminationCode code) {
     exchange *x = *own;
     serve *s = ctx;
-    (void)c, (void)code;
+    (void)code;
+    set_due(s, c, deadline(s));
     if (!x) return;
     openai_answer *a = x->a;
     int whole = a && a->prompt;
@@ -536,7 +595,8 @@ static void completed(void *ctx, struct MHD_Connection *c, void **own,
         whole = whole && (a->choice[i].end == END_STOP || a->choice[i].end == END_LENGTH);
     }
     if (a) count_active(s, -1);
-    if (whole) {
+    if (whole && s->feedback) {
+        openai_keep(a);
         openai_answer **at = &s->past[s->pasts++ % PAST];
         free_answer(*at);
         *at = a;
@@ -621,7 +681,7 @@ static void serve_free(serve *s) {
     for (int i = 0; i < PAST; i++) free_answer(s->past[i]);
     pthread_mutex_destroy(&s->lock);
     pthread_cond_destroy(&s->quiet);
-    free(s->policy), free(s);
+    free(s->all), free(s->policy), free(s);
 }
 
 serve *serve_open(const serve_options *o, live *l, const tokenizer *t, const model_config *c,
@@ -641,8 +701,12 @@ serve *serve_open(const serve_options *o, live *l, const tokenizer *t, const mod
     s->o = *o, s->l = l;
     if (!s->o.connections) s->o.connections = 1100;
     if (!s->o.body) s->o.body = 1 << 20;
-    s->m =
-        (openai_model){t, o->name, now.o.known, now.o.context, token_id(t, ends[token_family(t)])};
+    if (!s->o.deadline) s->o.deadline = IDLE;
+    if (!s->o.choices || s->o.choices > CHOICES) s->o.choices = CHOICES;
+    s->all = must_alloc((size_t)s->o.connections, sizeof *s->all);
+    s->feedback = now.o.feedback;
+    s->m = (openai_model){
+        t, o->name, now.o.known, now.o.context, s->o.choices, token_id(t, ends[token_family(t)])};
     if (s->m.end < 0 && c->eos_count) s->m.end = c->eos[0];
     if (o->token) crypto_hash_sha256(s->token, (const uint8_t *)o->token, strlen(o->token));
     s->policy = page_policy();
@@ -651,9 +715,15 @@ serve *serve_open(const serve_options *o, live *l, const tokenizer *t, const mod
         s->http = MHD_start_daemon(
             MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, handle, s,
             MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_NOTIFY_COMPLETED, completed, s,
+            MHD_OPTION_NOTIFY_CONNECTION, connected, s, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
+            s->loopback ? 0U : (unsigned)(s->o.connections + SHARE - 1) / SHARE,
             MHD_OPTION_CONNECTION_LIMIT, (unsigned)s->o.connections, MHD_OPTION_CONNECTION_TIMEOUT,
             (unsigned)IDLE, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEADERS, MHD_OPTION_END);
-    if (s->http) return live_listen(l, wake, s), s;
+    if (s->http) {
+        must(!pthread_create(&s->watch, NULL, watch, s));
+        live_listen(l, wake, s);
+        return s;
+    }
     if (fd >= 0) fail(err, "the HTTP server does not start: %s", strerror(errno)), close(fd);
     serve_free(s);
     return NULL;
@@ -669,7 +739,10 @@ void serve_close(serve *s) {
     until.tv_sec += PATIENCE;
     pthread_mutex_lock(&s->lock);
     while (s->active && !late) late = pthread_cond_timedwait(&s->quiet, &s->lock, &until);
+    s->over = 1;
+    pthread_cond_broadcast(&s->quiet);
     pthread_mutex_unlock(&s->lock);
+    pthread_join(s->watch, NULL);
     live_listen(s->l, NULL, NULL);
     MHD_stop_daemon(s->http);
     serve_free(s);

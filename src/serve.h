@@ -15,6 +15,8 @@ typedef struct {
     const char *token;      // bearer token, or NULL
     const char *name;       // the model's id in /v1/models
     long connections, body; // at most; bytes of a request's body. 0: 1,100 and 1 MiB
+    long deadline;          // seconds for a request to be whole. 0: 30
+    long choices;           // of a request at most: what slots and queue hold. 0: 128
 } serve_options;
 
 typedef struct serve serve;

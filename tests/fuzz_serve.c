@@ -1,10 +1,15 @@
-// fuzz_serve.c - any bytes as the body of a request, and what the answers make of any tokens. Run from
-// the repository root.
+// fuzz_serve.c - any bytes as the head and the body of a request, and what the answers make of any
+// tokens. Run from the repository root.
 //
-// The first byte chooses: 0 a completion, 1 a chat, 2 feedback. A request that is accepted keeps the
+// The first byte chooses: 0 a completion, 1 a chat, 2 feedback, 3 lines that are a path, a method, Host,
+// Origin and Authorization, of which what is let in must be in order. A request that is accepted keeps the
 // limits; then its tokens are drawn from the bytes, and what a stream shows in pieces must be UTF-8
 // without a stop string and the same as the whole answer.
-#include "openai.h"
+//
+// serve.c is compiled into this file with its functions named anew.
+#define serve_open door_open
+#define serve_close door_close
+#include "../src/serve.c" // NOLINT
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
@@ -26,7 +31,7 @@ static shown show(openai_answer *a, openai_choice *c, const openai_model *m, con
         else
             must(openai_take(a, c, m, &k) == (c->end == END_STOP));
         if (!last && !c->end && i % step) continue;
-        json_t *j = openai_choice_json(a, 0);
+        json_t *j = openai_choice_json(a, 0, m);
         const json_t *part = json_object_get(j, a->chat ? a->stream ? "delta" : "message" : "text");
         const json_t *said = a->chat ? json_object_get(part, "content") : part;
         must(json_is_string(said));
@@ -38,16 +43,46 @@ static shown show(openai_answer *a, openai_choice *c, const openai_model *m, con
     return text;
 }
 
+// kind: 1 at loopback, 2 with a token.
+static void enter(int kind, const char *text, size_t n) {
+    static const char *const no[] = {"", "GET", NULL, NULL, NULL};
+    char *all = strndup(text, n), *rest = all, *line[5];
+    must(all);
+    for (int i = 0; i < 5; i++) {
+        line[i] = strsep(&rest, "\n");
+        if (!line[i]) line[i] = (char *)(uintptr_t)no[i];
+    }
+    const char *method = line[1], *host = line[2], *origin = line[3], *token = line[4];
+    serve s = {.o = {.host = "192.0.2.1", .token = kind & 2 ? "t" : NULL}, .loopback = kind & 1};
+    crypto_hash_sha256(s.token, (const uint8_t *)"t", 1);
+    exchange x = {.s = &s};
+    int code = admit(&x, line[0], method, host, origin, token);
+    must(!code || code == 401 || code == 403 || code == 404 || code == 405);
+    must(code ? x.why && (code != 405 || x.to) : x.to != NULL);
+    must(code || !strcmp(method, x.to->method) || !strcmp(method, "HEAD"));
+    must(code || !*x.id || x.to->answer == models);
+    char name[64] = "";
+    if (host)
+        snprintf(name, sizeof name, "|%.*s|", (int)strcspn(host, *host == '[' ? "]" : ":"), host);
+    if (!code && s.loopback && host) must(strcasestr("|localhost|127.0.0.1|[::1|192.0.2.1|", name));
+    if (!code && s.o.token && !x.to->open)
+        must(token && !strncasecmp(token, "Bearer ", 7) && !strcmp(token + 7, "t"));
+    if (!code && !strcmp(method, "POST") && origin)
+        must(host && !strcasecmp(strstr(origin, "://") + 3, host));
+    free(all);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
     static tokenizer *t;
     static char err[ERR];
     if (!t) must(t = token_open("vectors/tiny", err));
-    const openai_model m = {t, "tiny", token_count(t), 512, token_id(t, "<|im_end|>")};
+    const openai_model m = {t, "tiny", token_count(t), 512, CHOICES, token_id(t, "<|im_end|>")};
     const char *param;
     if (!n) return 0;
     const char *body = (const char *)data + 1;
     err[0] = 0;
-    if (data[0] % 3 == 2) {
+    if (data[0] % 4 == 3) return enter(data[0] / 4 % 4, body, n - 1), 0;
+    if (data[0] % 4 == 2) {
         openai_feedback f;
         int bad = openai_read_feedback(&f, body, n - 1, &m, &param, err);
         must(bad ? !f.answer && err[0] : f.rating >= -1 && f.rating <= 1 && f.index >= 0);
@@ -57,7 +92,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
     shown text[2] = {{0}, {0}};
     for (int pass = 0; pass < 2; pass++) {
         openai_answer a;
-        int bad = openai_read(&a, data[0] % 3, body, n - 1, &m, &param, err);
+        int bad = openai_read(&a, data[0] % 4, body, n - 1, &m, &param, err);
         must(bad ? err[0] && param && !a.prompt : a.size > 0 && a.most > 0);
         if (bad) return json_decref(openai_error(400, err, param)), 0;
         must(a.size + a.most <= m.context && a.choices >= 1 && a.choices <= CHOICES);

@@ -188,16 +188,22 @@ BAD = [  # path, body, status, the field that is named
     ("completions", {"prompt": [1.5]}, 400, "prompt"),
     ("completions", {"prompt": {"a": 1}}, 400, "prompt"),
     ("completions", {"prompt": "x " * 600}, 400, "prompt"),
-    ("completions", {"prompt": "x", "max_tokens": 512}, 400, "max_tokens"),
+    ("completions", {"prompt": "x" * 10000}, 400, "prompt"),
+    ("completions", {"prompt": ["a", "b"]}, 400, "prompt"),
+    ("completions", {"prompt": [[1], [2]]}, 400, "prompt"),
+    ("completions", {"prompt": [[]]}, 400, "prompt"),
+    ("completions", {"prompt": [[[1]]]}, 400, "prompt"),
     ("completions", {"prompt": "x", "max_tokens": 0}, 400, "max_tokens"),
     ("completions", {"prompt": "x", "temperature": 2.1}, 400, "temperature"),
     ("completions", {"prompt": "x", "temperature": "1"}, 400, "temperature"),
     ("completions", {"prompt": "x", "top_p": -0.1}, 400, "top_p"),
     ("completions", {"prompt": "x", "n": 0}, 400, "n"),
-    ("completions", {"prompt": "x", "n": 17}, 400, "n"),
+    ("completions", {"prompt": "x", "n": 129}, 400, "n"),
+    ("completions", {"prompt": "x", "n": 1.5}, 400, "n"),
+    ("completions", {"prompt": "x", "n": 2**64}, 400, "n"),
+    ("completions", {"prompt": "x", "n": 128, "logprobs": 5, "max_tokens": 86}, 400, "logprobs"),
     ("completions", {"prompt": "x", "n": 2, "best_of": 3}, 400, "best_of"),
     ("completions", {"prompt": "x", "logprobs": 6}, 400, "logprobs"),
-    ("completions", {"prompt": "x", "stop": ""}, 400, "stop"),
     ("completions", {"prompt": "x", "stop": ["a"] * 5}, 400, "stop"),
     ("completions", {"prompt": "x", "stop": [1]}, 400, "stop"),
     ("completions", {"prompt": "x", "stop": "a" * 257}, 400, "stop"),
@@ -214,6 +220,11 @@ BAD = [  # path, body, status, the field that is named
     ("chat/completions", {"messages": [1]}, 400, "messages"),
     ("chat/completions", {"messages": [{"role": "user"}]}, 400, "messages"),
     ("chat/completions", {"messages": [{"role": "user", "content": []}]}, 400, "messages"),
+    ("chat/completions", {"messages": [{"role": "user", "content": None}]}, 400, "messages"),
+    ("chat/completions", {"messages": [CHAT[0], {"role": "assistant", "content": None, "tool_calls": [1]}, CHAT[0]]},
+     400, "messages"),
+    ("chat/completions", {"messages": [{"role": "user", "content": "x" * 10000}]}, 400, "messages"),
+    ("chat/completions", {"messages": [{"content": "x"}]}, 400, "messages"),
     ("chat/completions", {"messages": [{"role": "robot", "content": "x"}]}, 400, "messages"),
     ("chat/completions", {"messages": [{"role": "assistant", "content": "x"}]}, 400, "messages"),
     ("chat/completions", {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, 400, "messages"),
@@ -221,7 +232,7 @@ BAD = [  # path, body, status, the field that is named
     ("chat/completions", {"messages": CHAT, "logprobs": True, "top_logprobs": 21}, 400, "top_logprobs"),
     ("chat/completions", {"messages": CHAT, "tools": [{"type": "function"}]}, 400, "tools"),
     ("chat/completions", {"messages": CHAT, "response_format": {"type": "json_object"}}, 400, "response_format"),
-    ("chat/completions", {"messages": CHAT, "max_completion_tokens": 10**6}, 400, "max_completion_tokens"),
+    ("chat/completions", {"messages": CHAT, "max_completion_tokens": 0}, 400, "max_completion_tokens"),
 ]  # fmt: skip
 NEUTRAL = {"tools": [], "logit_bias": {}, "presence_penalty": 0, "frequency_penalty": 0.0, "echo": False,
            "suffix": None, "response_format": {"type": "text"}, "user": "me", "stop": None, "best_of": 1,
@@ -239,7 +250,34 @@ def refused_checks(s):
     check(not wrong, "refused: %d bodies, each with its field" % len(BAD), wrong)
     got, _, j = s.ask("/v1/completions", dict(NEUTRAL, prompt="x", max_tokens=2))
     check(got == 200, "fields that ask for nothing are no error", j)
+    over = [s.ask("/v1/completions", {"prompt": "x" * n, "max_tokens": 1})[2]["error"]["message"] for n in (8200, 8208)]
+    check("tokens" in over[0].split(":")[0] and "8208 bytes" in over[1], "a text far too long is not tokenized", over)
+    accept_checks(s)
     check(s.metric("requests_running") == 0 and s.ask("/health")[0] == 200, "refused: nothing is left running")
+
+
+def accept_checks(s):
+    """What other clients send in another form, beside what it means."""
+    how = {"max_tokens": 12, "seed": 5}
+    said = lambda path, **body: s.ask("/v1/" + path, dict(how, **body))[2]["choices"][0]  # noqa: E731
+    text = lambda **body: said("completions", prompt=PROMPT, **body)["text"]  # noqa: E731
+    chat = lambda *m: said("chat/completions", messages=[{"role": r, "content": c} for r, c in m])  # noqa: E731
+    plain, ids = text(), tokenize(PROMPT)
+    wrong = [p for p in ([PROMPT], [ids], [float(x) for x in ids])
+             if said("completions", prompt=p)["text"] != plain]  # fmt: skip
+    wrong += [x for x in ({"stop": ""}, {"stop": ["", "\u20ac"]}, {"max_tokens": 12.0}, {"seed": 5.0},
+                          {"seed": 2**32 + 5}, {"logprobs": None, "seed": 5 + 2**33}) if text(**x) != plain]  # fmt: skip
+    check(not wrong, "accepted: lists of one prompt, empty stop strings, seeds of 33 bits", wrong)
+    big = [text(seed=x) for x in (2**64 + 2**50, 2**64 + 2**50, -(2**70), 10**300)]
+    check(big[0] == big[1] and s.ask("/v1/completions", {"prompt": ids, "seed": 2**63, "n": 2})[0] == 200,
+          "accepted: a seed of any size", big)  # fmt: skip
+    a, b = [chat((r, "be brief"), ("user", "x"))["message"] for r in ("system", "developer")]
+    check(a == b, "accepted: a developer is the system", (a, b))
+    a, b = [chat(("user", "x"), ("assistant", c), ("user", "y"))["message"] for c in ("", None)]
+    check(a == b, "accepted: an assistant that said nothing", (a, b))
+    long = s.ask("/v1/completions", {"prompt": [10] * 510, "max_tokens": 512, "temperature": 0})[2]
+    check(1 <= long["usage"]["completion_tokens"] <= 2 and long["usage"]["prompt_tokens"] == 510,
+          "accepted: more tokens than are left, of which there are those that are left", long)  # fmt: skip
 
 
 def plain_checks(s):
@@ -380,9 +418,11 @@ def token_checks():
 
 
 def full_checks():
-    """One slot, two that may wait: the fourth of one request has no place."""
+    """One slot, two that may wait."""
     with Server("--slots", 1, "--queue", 2) as s:
-        code, headers, j = s.ask("/v1/completions", {"prompt": "x", "max_tokens": 300, "n": 4})
+        x, _ = stream_of(s, dict(LONG, n=3))
+        code, headers, j = s.ask("/v1/completions", {"prompt": "x", "max_tokens": 300, "n": 2})
+        x.close()
         check(code == 429 and headers["Retry-After"] == "1" and j["error"]["type"] == "rate_limit_error",
               "queue: full is 429 with Retry-After", (code, j))  # fmt: skip
         check(s.until("requests_running", 0) == 0 and s.until("requests_waiting", 0) == 0,

@@ -30,6 +30,7 @@ static struct {
     _Atomic behaviour does;
     _Atomic int open;   // streams not yet released
     _Atomic int tokens; // of an answer
+    int deaf;           // takes no feedback
 } fake;
 
 void fake_listen(live *l, void (*call)(void *), void *ctx) {
@@ -39,7 +40,7 @@ void fake_listen(live *l, void (*call)(void *), void *ctx) {
 
 void fake_look(live *l, live_state *s) {
     (void)l;
-    *s = (live_state){.o = {.context = 512, .known = 301, .feedback = 1, .pages = 2}};
+    *s = (live_state){.o = {.context = 512, .known = 301, .feedback = !fake.deaf, .pages = 2}};
 }
 
 live_stream *fake_submit(live *l, const live_request *q, char err[ERR]) {
@@ -119,7 +120,7 @@ static int send_to(int port, const char *path, const char *body) {
 
 // All that is answered; "" when nothing comes for 10 seconds.
 static const char *ask(int port, const char *path, const char *body) {
-    static char got[16384];
+    static char got[1 << 20];
     size_t n = 0;
     int fd = send_to(port, path, body);
     struct pollfd p = {.fd = fd, .events = POLLIN};
@@ -185,6 +186,92 @@ static void feed(int port) {
     close(fd);
 }
 
+// A client that sends a byte of each of these again and again, beside one that waits for a token.
+static void drip(const tokenizer *t, const model_config *c) {
+    static const char *const begun[] = {
+        "",
+        "G",
+        "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nX: ",
+        "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n",
+        "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HTTP/1.1\r\nX: ",
+        "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}GET /"};
+    enum { N = sizeof begun / sizeof *begun };
+    char err[ERR], got[4096];
+    int port, fd[N], open = N, patient, one = 0;
+    const serve_options o = {
+        .host = "127.0.0.1", .name = "tiny", .connections = N + 1, .deadline = 2};
+    fake.does = NEVER;
+    fake.deaf = 1;
+    serve *s = door_open(&o, NULL, t, c, &port, err);
+    must(s != NULL);
+    fake.deaf = 0;
+    patient = send_to(port, "/v1/completions", "{\"prompt\":[9]}");
+    for (int i = 0; i < N; i++) {
+        fd[i] = connect_to(port);
+        must(write(fd[i], begun[i], strlen(begun[i])) == (ssize_t)strlen(begun[i]));
+    }
+    for (int k = 0; k < 100 && open; k++) {
+        usleep(100000);
+        for (int i = 0; i < N; i++) {
+            if (fd[i] < 0) continue;
+            ssize_t n = recv(fd[i], got, sizeof got, MSG_DONTWAIT);
+            int gone = !n || (n < 0 && errno != EAGAIN);
+            if (!gone) gone = i && send(fd[i], "x", 1, MSG_NOSIGNAL) < 0;
+            if (gone) close(fd[i]), fd[i] = -1, open--;
+        }
+    }
+    check(!open, "who sends a byte now and then is cut off");
+    check(strstr(ask(port, "/v1/feedback", "{"), " 400 ") != NULL, "others are served then");
+    fake.does = IN_BETWEEN;
+    fake.wake(fake.ctx);
+    for (ssize_t n; one < 4000 && (n = read(patient, got + one, sizeof got - 1 - (size_t)one)) > 0;)
+        one += (int)n;
+    got[one] = 0;
+    check(strstr(got, " 200 ") != NULL, "who waits for a token is not");
+    close(patient);
+    ask(port, "/health", ""); // the thread has seen the end of the one before
+    check(!s->pasts, "an answer is not kept where feedback is not taken");
+    door_close(s);
+}
+
+// Elsewhere than on loopback one address has its part of the connections.
+static void crowd(const tokenizer *t, const model_config *c) {
+    static const char *const health = "GET /health HTTP/1.1\r\nHost: x\r\n\r\n";
+    char err[ERR], got[4096];
+    int port, fd[3], answered = 0;
+    const serve_options o = {.host = "0.0.0.0", .name = "tiny", .token = "t", .connections = 8};
+    serve *s = door_open(&o, NULL, t, c, &port, err);
+    must(s != NULL);
+    for (int i = 0; i < 3; i++) {
+        fd[i] = connect_to(port);
+        send(fd[i], health, strlen(health), MSG_NOSIGNAL);
+        answered += (i < 2) == (read(fd[i], got, sizeof got) > 0);
+    }
+    for (int i = 0; i < 3; i++) close(fd[i]);
+    check(answered == 3, "one address has a fourth of the connections");
+    door_close(s);
+}
+
+// What a request may ask for at most.
+static void limits(int port) {
+    char body[16384];
+    const char *chat = "/v1/chat/completions", *got;
+    static const char *const listed =
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"n\":%d,"
+        "\"logprobs\":true,\"top_logprobs\":20,\"max_tokens\":160%s}";
+    fake.does = IN_BETWEEN;
+    snprintf(body, sizeof body, listed, 20, "");
+    got = ask(port, chat, body);
+    check(strstr(got, " 400 ") && strstr(got, "\"param\":\"logprobs\""),
+          "20 x 160 x 21 log-probabilities are too many");
+    snprintf(body, sizeof body, listed, 19, "");
+    check(strstr(ask(port, chat, body), " 200 ") != NULL, "19 x 160 x 21 are not");
+    snprintf(body, sizeof body, listed, 20, ",\"stream\":true");
+    check(strstr(ask(port, chat, body), "[DONE]") != NULL, "nor are they in a stream");
+    got = ask(port, "/v1/completions", "{\"prompt\":[9],\"n\":21}");
+    check(strstr(got, " 400 ") && strstr(got, "\"param\":\"n\""), "more choices than places: 400");
+}
+
 // Reads what no socket's buffers hold, and begins only when the door is being closed.
 static void *read_late(void *ctx) {
     int fd = *(int *)ctx;
@@ -207,11 +294,16 @@ int main(void) {
     must(t && !model_config_read(&c, "vectors/tiny", err));
     signal(SIGPIPE, SIG_IGN);
     fake.tokens = 5;
-    const serve_options o = {.host = "127.0.0.1", .name = "tiny"};
+    drip(t, &c);
+    crowd(t, &c);
+    const serve_options o = {.host = "127.0.0.1", .name = "tiny", .choices = 20};
     serve *s = door_open(&o, NULL, t, &c, &port, err);
     must(s != NULL);
     behave(port);
     feed(port);
+    limits(port);
+    check(s->pasts > 1 && !s->past[0]->choice->text && s->past[0]->choice->id,
+          "of an answer only the ids are kept");
     fake.does = IN_BETWEEN;
     fake.tokens = 480;
     int fd =
