@@ -904,6 +904,13 @@ static int parse(const command *c, int argc, char **argv, options *o) {
     return 0;
 }
 
+// Threads that wait for each other in a loop waste the cores that they share with a server's clients,
+// and wait long when another has the core. OpenMP reads the environment before main(): once more.
+static void wait_asleep(char **argv) {
+    if (getenv("OMP_WAIT_POLICY") || setenv("OMP_WAIT_POLICY", "passive", 1)) return;
+    execv("/proc/self/exe", argv); // when it fails, the program goes on as it is
+}
+
 int main(int argc, char **argv) {
     ranks all = {0};
     options o = {.ranks = &all,
@@ -940,6 +947,7 @@ int main(int argc, char **argv) {
     }
     for (int i = 2; i < argc; i++)
         if (!strcmp(argv[i], "--help")) return usage(c, NULL, "");
+    if (c->run == run_serve || c->run == run_resume) wait_asleep(argv);
     int bad = parse(c, argc - 2, argv + 2, &o);
     if (bad) return bad;
     if (!o.jobs) o.jobs = ranks_threads();
