@@ -929,7 +929,7 @@ int main(int argc, char **argv) {
                  .port = 8080,
                  .grace = 5,
                  .live = {.queue = 64, .path = "assay.journal"},
-                 .engine = {.slots = 16, .slice = 64, .share = 45, .snapshot = 100},
+                 .engine = {.slots = 16, .slice = 64, .share = 60, .snapshot = 100},
                  .train = {.warmup = -1, .clip = -1, .decay = -1}};
     char err[ERR] = "";
     const command *c = NULL;
