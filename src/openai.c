@@ -19,8 +19,7 @@ static int open_body(body *b, const char *text, size_t n) {
     if (!b->j && json_error_code(&e) == json_error_numeric_overflow)
         b->j = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &e);
     json_t *seed = json_object_get(b->j, "seed");
-    for (double x; (x = json_real_value(seed)) >= 0x1p53 || x <= -0x1p53;)
-        json_real_set(seed, x / 2);
+    for (double x; (x = json_real_value(seed)) >= 9e15 || x <= -9e15;) json_real_set(seed, x / 2);
     if (json_is_object(b->j)) return 0;
     if (b->j) return fail(b->err, "the body: expected a JSON object");
     return fail(b->err, "the body: byte %d: %.300s", e.position, e.text);
@@ -46,7 +45,7 @@ static int number(const body *b, const char *name, double lo, double hi, double 
 // An integer, also as 16.0.
 static int is_whole(const json_t *v, int64_t *x) {
     double y = json_real_value(v);
-    int ok = json_is_real(v) && y > -0x1p53 && y < 0x1p53 && y == (double)(int64_t)y;
+    int ok = json_is_real(v) && y > -9e15 && y < 9e15 && y == (double)(int64_t)y;
     *x = ok ? (int64_t)y : json_integer_value(v);
     return ok || json_is_integer(v);
 }
