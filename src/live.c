@@ -521,6 +521,7 @@ void live_look(live *l, live_state *s) {
         memcpy(l->now.chain, r->chain, sizeof r->chain);
     }
     *s = l->now;
+    s->stopping = l->closed || l->stop;
     for (int64_t i = l->seconds > SECONDS ? l->seconds - SECONDS : 0; i < l->seconds; i++) {
         double age = now - l->second[i % SECONDS];
         if (age > SECONDS || age <= 0) continue;

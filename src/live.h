@@ -30,6 +30,7 @@ typedef struct {
     double step_seconds;             // of the last step
     double decode_rate;              // tokens a second, of the last ten
     uint64_t feedback;               // samples accepted
+    int stopping;                    // nothing is taken any more
     uint64_t records, journal_bytes; // on the disk
     uint8_t chain[32];               // head of these
 } live_state;

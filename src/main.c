@@ -532,6 +532,7 @@ static int serve_all(const options *o, const secrets *keys, live *l, replay_open
     struct sigaction act = {.sa_handler = on_signal};
     serve_options s = {.host = o->host, .port = (int)o->port};
     int port = 0, v6 = strchr(o->host, ':') != NULL;
+    s.choices = (int)(r->run.engine.slots + o->live.queue);
     if (*keys->token) s.token = keys->token;
     const char *name = strrchr(r->run.dir, '/');
     s.name = name && name[1] ? name + 1 : r->run.dir;

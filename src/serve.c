@@ -309,8 +309,11 @@ static ssize_t read_stream(void *ctx, uint64_t at, char *to, size_t most) {
 
 // Without a stream there is no answer: err says why, or the queue is full.
 static result refuse(exchange *x, const char *err) {
+    live_state now;
     if (*err) return reply_error(x, 400, err, "");
-    return reply_error(x, 429, "the queue is full, or the server is stopping", "");
+    live_look(x->s->l, &now);
+    if (now.stopping) return reply_error(x, 503, "the server is stopping", "");
+    return reply_error(x, 429, "the queue is full", "");
 }
 
 static void begin_answer(exchange *x) {

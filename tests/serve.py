@@ -201,7 +201,7 @@ BAD = [  # path, body, status, the field that is named
     ("completions", {"prompt": "x", "n": 129}, 400, "n"),
     ("completions", {"prompt": "x", "n": 1.5}, 400, "n"),
     ("completions", {"prompt": "x", "n": 2**64}, 400, "n"),
-    ("completions", {"prompt": "x", "n": 128, "logprobs": 5, "max_tokens": 86}, 400, "logprobs"),
+    ("completions", {"prompt": "x", "n": 80, "logprobs": 5, "max_tokens": 137}, 400, "logprobs"),
     ("completions", {"prompt": "x", "n": 2, "best_of": 3}, 400, "best_of"),
     ("completions", {"prompt": "x", "logprobs": 6}, 400, "logprobs"),
     ("completions", {"prompt": "x", "stop": ["a"] * 5}, 400, "stop"),
