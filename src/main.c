@@ -905,11 +905,11 @@ static int parse(const command *c, int argc, char **argv, options *o) {
     return 0;
 }
 
-// Threads that wait for each other in a loop waste the cores that they share with a server's clients,
-// and wait long when another has the core. OpenMP reads the environment before main(): once more.
-static void wait_asleep(char **argv) {
-    if (getenv("OMP_WAIT_POLICY") || setenv("OMP_WAIT_POLICY", "passive", 1)) return;
-    execv("/proc/self/exe", argv); // when it fails, the program goes on as it is
+// OpenMP threads that wait for each other in a loop waste cores that a server's other threads and
+// other programs want. OpenMP reads the environment before main(): once more, with short loops.
+static void wait_briefly(char **argv) {
+    if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT")) return;
+    if (!setenv("GOMP_SPINCOUNT", "2000", 1)) execv("/proc/self/exe", argv); // or goes on as it is
 }
 
 int main(int argc, char **argv) {
@@ -948,7 +948,9 @@ int main(int argc, char **argv) {
     }
     for (int i = 2; i < argc; i++)
         if (!strcmp(argv[i], "--help")) return usage(c, NULL, "");
-    if (c->run == run_serve || c->run == run_resume) wait_asleep(argv);
+    for (int i = 1; i < argc; i++)
+        if (c->run == run_serve || c->run == run_resume || !strcmp(argv[i], "--serve"))
+            wait_briefly(argv);
     int bad = parse(c, argc - 2, argv + 2, &o);
     if (bad) return bad;
     if (!o.jobs) o.jobs = ranks_threads();
