@@ -32,6 +32,9 @@ COMMANDS = (
     "ladder",
     "train",
     "journal",
+    "serve",
+    "resume",
+    "replay",
     "verify",
     "bench",
     "sizes",
@@ -596,8 +599,7 @@ def check_verify(work):
             name + ".txt with a malformed line",
             assay("verify", "--vectors", vectors),
             path,
-            # grad: the case before it has lost its answer, and is named by its own line
-            "line %d" % (i if name == "grad" else i + 1),
+            "line %d" % (i + 1),
         )
         os.remove(path)
         refused(name + ".txt missing", assay("verify", "--vectors", vectors), path)

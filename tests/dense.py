@@ -243,7 +243,10 @@ def oracle_cases():
                 config["rope_scaling"] = dict(zip(keys, c["scaling"]), rope_type="llama3")
             *_, (_, _, (got,)) = oracle.Model(**c).phases(tokens)
             want = forward(config, oracle_weights(c), tokens)
-            if kind == "f32":
+            if kind == "f32" and c.get("cache") == "bf16":  # keys and values of 8 bits
+                _, _, cos = distance(got, want)
+                check(cos > 0.9999, "the oracle on %s: dense and float64 numpy, mean cosine %.6f" % (name, cos))
+            elif kind == "f32":
                 compare("the oracle on %s: dense and float64 numpy" % name, got, want)
             else:
                 _, _, cos = distance(got, want)
