@@ -949,7 +949,8 @@ int main(int argc, char **argv) {
     for (int i = 2; i < argc; i++)
         if (!strcmp(argv[i], "--help")) return usage(c, NULL, "");
     for (int i = 1; i < argc; i++)
-        if (c->run == run_serve || c->run == run_resume || !strcmp(argv[i], "--serve"))
+        if (c->run == run_serve || c->run == run_resume || c->run == run_replay ||
+            !strcmp(argv[i], "--serve"))
             wait_briefly(argv);
     int bad = parse(c, argc - 2, argv + 2, &o);
     if (bad) return bad;
