@@ -762,9 +762,8 @@ static const command commands[] = {
      "[--shape tiny|0.6b|1.7b|8b|14b] [--learn] [--serve [--share PERCENT]] [--backend gpu] "
      "[--jobs "
      "N]",
-     "random weights: decode speed against the memory's bandwidth; --learn: steps against "
-     "forward;\n"
-     "  --serve: serving and learning alone and together",
+     "random weights: decode speed against the memory's bandwidth; --learn: steps against forward; "
+     "--serve: both at once",
      0, " --shape --learn --serve --share --backend --jobs ", run_bench, 1},
     {"sizes", "", "exact bytes of each shape", 0, "", run_sizes, 0},
 };

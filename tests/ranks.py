@@ -304,7 +304,8 @@ def check_without(folder, texts, work):
     parts = ["build/gcc/%s.o" % n for n in sorted(names - {"ranks"})] + [base + "/ranks.o"]
     made = subprocess.run(["make", "-B", "MPI=no", "CONFIG=gcc", "B=" + base, base + "/ranks.o"],
                           capture_output=True, text=True, cwd=ROOT)  # fmt: skip
-    packages = ["pkg-config", "--libs", "jansson", "libpcre2-8", "libutf8proc", "libsodium"]
+    packages = ["pkg-config", "--libs", "jansson", "libpcre2-8", "libutf8proc", "libsodium",
+                "libmicrohttpd"]
     libs = subprocess.run(packages, capture_output=True, text=True).stdout.split()
     linked = subprocess.run(["gcc", "-fopenmp", "-o", base + "/assay", *parts, *libs],
                             capture_output=True, text=True, cwd=ROOT)  # fmt: skip

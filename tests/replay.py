@@ -60,13 +60,13 @@ def make_journal(model, text):
         seen.append(s.ask("/v1/completions", body))
 
     with Server(*options, model=model, journal=journal) as s:
+        answer = s.ask("/v1/completions", {"prompt": "user derive: ", "max_tokens": 2})[2]
+        said = s.ask("/v1/feedback", {"id": answer["id"], "answer": "T = p^2/2"})
         threads = [threading.Thread(target=one, args=(s, k)) for k in range(3)]
         for t in threads:
             t.start()
         for t in threads:
             t.join()
-        answer = seen[0][2]
-        said = s.ask("/v1/feedback", {"id": answer["id"], "answer": "T = p^2/2"})
         s.until("weight_version", 6, 300)
         s.stop()
         kept = open(journal, "rb").read()
@@ -131,7 +131,8 @@ def main():
         check(code == 0 and got == digest, "replay " + " ".join(words) + ": the same weights", (code, got, err))
     check(os.path.exists(ROOT + "/again.v00000006"), "the last snapshots stay")
     emulated = "build/emu/assay"
-    if os.path.exists(emulated) and ASSAY == "build/assay":
+    made = subprocess.run(["make", "emu"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    if made.returncode == 0 and os.path.exists(emulated):
         code, got, err = replay(ROOT + "/again", "--backend", "emu", program=emulated)
         check(code == 0 and got == digest, "replay by the emulated kernels: the same weights", (code, got, err))
     else:
