@@ -292,7 +292,7 @@ static int replay_output(run *r, const journal_record *rec, char err[ERR]) {
     if (r->next)
         return fail(err, "turn %llu: the journal has %s here, and nothing was made",
                     (unsigned long long)turn, journal_kind_name[rec->kind]);
-    if (rec->kind == J_UPDATE) r->result->updates++;
+    if (rec->kind == J_UPDATE && !r->from) r->result->updates++;
     if (rec->kind != J_SNAPSHOT || !r->from || strlen(r->from) != rec->size - J_SNAPSHOT_HEAD ||
         memcmp(r->from, rec->data + J_SNAPSHOT_HEAD, rec->size - J_SNAPSHOT_HEAD))
         return 0;

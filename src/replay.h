@@ -21,7 +21,8 @@ typedef struct {
 
 // What a replay has compared.
 typedef struct {
-    uint64_t records, tokens, updates, told; // told: tokens that were read, not computed
+    uint64_t records, tokens, updates; // made again
+    uint64_t told;                     // tokens that were only read
     uint64_t version;
     double seconds;
     char digest[65]; // of the whole model as it ends
