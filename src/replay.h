@@ -21,7 +21,7 @@ typedef struct {
 
 // What a replay has compared.
 typedef struct {
-    uint64_t records, tokens, updates; // made again
+    uint64_t records, tokens, updates; // read; the others made again
     uint64_t told;                     // tokens that were only read
     uint64_t version;
     double seconds;
