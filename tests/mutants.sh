@@ -29,7 +29,8 @@ if ! g++ -x c++ -std=c++17 -DASSAY_EMU -DMEGA_WARPS=4 -g -O1 -march=x86-64-v3 -f
     -fno-fast-math -fopenmp -w $race -Isrc -I$dir -Itests/emu -c $dir/mega.cu -o $dir/mega.o \
     2>$dir/log || ! g++ -fopenmp -pthread -o $dir/mixed build/emu/mixed.o $objects \
     build/emu/kernels/host.o build/emu/kernels/emu.o $dir/mega.o \
-    $(pkg-config --libs jansson libpcre2-8 libutf8proc libsodium) 2>>$dir/log; then
+    $(pkg-config --libs jansson libpcre2-8 libutf8proc libsodium libmicrohttpd) \
+    $(pkg-config --libs ompi-c 2>/dev/null) 2>>$dir/log; then
     echo "FAIL mutants: $name: does not compile: $(grep -m 1 error $dir/log)"
     exit
 fi
