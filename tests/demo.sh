@@ -65,7 +65,7 @@ while [ "$version" -lt 48 ]; do
     [ "$now" -gt "$version" ] || { sleep 0.2 && continue; }
     if [ $((now / 16)) != $((version / 16)) ] || [ "$version" -lt 0 ]; then
         echo "version $now, loss $(metric assay_learn_loss | cut -c 1-6)"
-        ask "integral of 2*q by q"
+        ask "integral of 3*q^2 by q"
     fi
     version=$now
 done
