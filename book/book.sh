@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.." || exit 1
 out=build/book
 rm -rf $out && mkdir -p $out/md $out/joined/src $out/joined/kernels || exit 1
 
-set -- src/*.[ch] kernels/*.cu kernels/*.cuh kernels/*.h
+set -- src/*.[ch] src/*.html kernels/*.cu kernels/*.cuh kernels/*.h
 sources=""
 for f in "$@"; do [ -e "$f" ] && sources="$sources $f"; done
 

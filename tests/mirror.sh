@@ -10,7 +10,7 @@ mkdir -p build
 counts=build/lines.txt # "FILE LINES", code without blank lines and comments
 cloc --quiet --csv --by-file --skip-uniqueness src kernels 2>/dev/null |
     awk -F, '$2 ~ /^(\.\/)?(src|kernels)\// { sub(/^\.\//, "", $2); print $2, $5 }' |
-    grep -E '\.(c|h|cu|cuh) ' | sort >$counts
+    grep -E '\.(c|h|cu|cuh|html) ' | sort >$counts
 
 problems=""
 modules=0
@@ -46,7 +46,7 @@ while IFS=' |' read -r name budget chapter vectors; do
     elif [ "$name" = total ]; then
         files=$(cut -d ' ' -f 1 $counts)
     else
-        files=$(ls "src/$name.h" "src/$name.c" 2>/dev/null)
+        files=$(ls "src/$name.h" "src/$name.c" "src/$name.html" 2>/dev/null)
     fi
     if [ -z "$files" ]; then
         printf '%-8s %6d %6s  reserved\n' "$name" "$budget" -
