@@ -382,6 +382,17 @@ int convert_write(const model *dense, const char *from, const char *to, tq_rung 
     return bad ? -1 : 0;
 }
 
+int convert_fill(const convert_plan *p, const tensor_set *s, const char *path, char err[ERR]) {
+    for (int i = 0; i < p->n; i++) {
+        const tensor *t = &p->t[i], *have = tensor_find(s, p->name[i]);
+        if (!have || have->type != t->type || have->bytes != t->bytes)
+            return fail(err, "%.200s: %.150s: expected %ld bytes of %s", path, p->name[i],
+                        (long)t->bytes, tensor_type_name(t->type));
+        memcpy((void *)(uintptr_t)t->data, have->data, (size_t)have->bytes); // the run's own memory
+    }
+    return 0;
+}
+
 char *convert_read(const char *path, size_t *n, char err[ERR]) {
     FILE *f = strcmp(path, "-") ? fopen(path, "rb") : stdin;
     char *p = NULL;

@@ -50,6 +50,10 @@ void convert_plan_free(convert_plan *p);
 int convert_file(const char *path, const tensor *t, int n, const char *const meta[][2], int metas,
                  char err[ERR]);
 
+// The data of a plan from the tensors of a file (path: for the error line), which must be of the
+// same types and sizes.
+int convert_fill(const convert_plan *p, const tensor_set *s, const char *path, char err[ERR]);
+
 // A file that gets its name only when it is whole: written as PATH.part, then fsync and rename.
 // After an error, f being NULL too, nothing is left.
 FILE *convert_create(const char *path);

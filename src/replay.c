@@ -236,14 +236,7 @@ static int load_snapshot(run *r, const journal_record *rec, char err[ERR]) {
     int bad = 0;
     if (!format || strcmp(format, "assay-state 1") || !tied || strcmp(tied, chain))
         bad = fail(err, "%.300s: expected the snapshot that this journal made here", path);
-    for (int i = 0; i < p.n && !bad; i++) {
-        const tensor *have = tensor_find(&s, p.name[i]);
-        if (!have || have->type != p.t[i].type || have->bytes != p.t[i].bytes)
-            bad = fail(err, "%.200s: %.150s: expected %ld bytes of %s", path, p.name[i],
-                       (long)p.t[i].bytes, tensor_type_name(p.t[i].type));
-        else
-            memcpy((void *)(uintptr_t)p.t[i].data, have->data, (size_t)have->bytes);
-    }
+    bad = bad || convert_fill(&p, &s, path, err);
     convert_plan_free(&p);
     tensor_close(&s);
     engine_digest(r->open->e, 1, hash);

@@ -297,14 +297,7 @@ static int load_state(train *t, const char *path, char err[ERR]) {
         bad = fail(err, "%.300s: step %ld: expected 1 to %ld", path, at, t->o->steps);
     t->opt.step = bad ? 0 : at;
     convert_plan p = plan_state(t);
-    for (int i = 0; i < p.n && !bad; i++) {
-        const tensor *have = tensor_find(&s, p.name[i]);
-        if (!have || have->type != p.t[i].type || have->bytes != p.t[i].bytes)
-            bad = fail(err, "%.200s: %.150s: expected %ld bytes of %s", path, p.name[i],
-                       (long)p.t[i].bytes, tensor_type_name(p.t[i].type));
-        else
-            memcpy((void *)(uintptr_t)p.t[i].data, have->data, (size_t)have->bytes);
-    }
+    bad = bad || convert_fill(&p, &s, path, err);
     convert_plan_free(&p);
     tensor_close(&s);
     return bad;
