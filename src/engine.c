@@ -74,6 +74,15 @@ uint32_t engine_request(uint8_t *p, uint64_t id, uint64_t time, const sample_opt
     return J_REQUEST_HEAD + 4 * (uint32_t)n;
 }
 
+uint32_t engine_sample(uint8_t *p, uint64_t id, float weight, const int32_t *prompt, int64_t n,
+                       const int32_t *answer, int64_t answers) {
+    const int32_t counts[] = {(int32_t)n, (int32_t)answers};
+    p = put(put(put(p, &(uint64_t){0}, 8), &id, 8), &weight, 4);
+    p = put(put(p, counts, sizeof counts), prompt, (size_t)n * 4);
+    put(p, answer, (size_t)answers * 4);
+    return J_FEEDBACK_HEAD + 4 * (uint32_t)(n + answers);
+}
+
 static int input_request(engine *e, const uint8_t *p, uint32_t size, char err[ERR]) {
     sequence *s = must_alloc(1, sizeof *s);
     int32_t top_k = 0, top = 0, most = 0, n = 0;

@@ -73,6 +73,9 @@ void engine_own(engine *e, engine_owner owner); // another one from here on
 // it knows. time: unix, ms.
 uint32_t engine_request(uint8_t *p, uint64_t id, uint64_t time, const sample_options *how, int top,
                         int64_t most, const int32_t *prompt, int64_t n);
+// The same of a J_FEEDBACK: [J_FEEDBACK_HEAD + 4 (n + answers)].
+uint32_t engine_sample(uint8_t *p, uint64_t id, float weight, const int32_t *prompt, int64_t n,
+                       const int32_t *answer, int64_t answers);
 // Applies a record that came from outside. -1: it does not fit this engine.
 int engine_input(engine *e, const journal_record *r, char err[ERR]);
 // One turn: 1, or 0 when there is nothing to do. -1: a value was not finite, or owner said so.

@@ -416,11 +416,6 @@ static live_stream *submit(live *l, live_stream *s) {
     return full ? NULL : s;
 }
 
-static uint8_t *put(uint8_t *p, const void *value, size_t size) {
-    memcpy(p, value, size);
-    return p + size;
-}
-
 live_stream *live_submit(live *l, const live_request *q, char err[ERR]) {
     const engine_options *o = &l->eo;
     struct timespec t;
@@ -437,11 +432,10 @@ live_stream *live_submit(live *l, const live_request *q, char err[ERR]) {
     }
     live_stream *s = must_alloc(1, sizeof *s);
     s->kind = J_REQUEST, s->top = q->top;
-    s->size = J_REQUEST_HEAD + 4 * (uint32_t)q->n;
-    s->input = must_alloc(s->size, 1);
+    s->input = must_alloc(J_REQUEST_HEAD + 4 * (size_t)q->n, 1);
     clock_gettime(CLOCK_REALTIME, &t);
     uint64_t ms = (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-    engine_request(s->input, 0, ms, &q->how, q->top, q->most, q->prompt, q->n);
+    s->size = engine_request(s->input, 0, ms, &q->how, q->top, q->most, q->prompt, q->n);
     return submit(l, s);
 }
 
@@ -458,7 +452,6 @@ static int steps_left(live *l) {
 
 live_stream *live_feedback(live *l, const int32_t *prompt, int64_t n, const int32_t *answer,
                            int64_t answers, float weight, char err[ERR]) {
-    int32_t a = (int32_t)n, b = (int32_t)answers;
     *err = 0;
     if (!steps_left(l)) {
         fail(err, "learning ends with step %ld: there is no room for another sample",
@@ -475,10 +468,8 @@ live_stream *live_feedback(live *l, const int32_t *prompt, int64_t n, const int3
     }
     live_stream *s = must_alloc(1, sizeof *s);
     s->kind = J_FEEDBACK, s->top = -1;
-    s->size = J_FEEDBACK_HEAD + 4 * (uint32_t)(a + b);
-    uint8_t *p = s->input = must_alloc(s->size, 1);
-    p = put(put(put(p + 16, &weight, 4), &a, 4), &b, 4);
-    put(put(p, prompt, (size_t)a * 4), answer, (size_t)b * 4);
+    s->input = must_alloc(J_FEEDBACK_HEAD + 4 * (size_t)(n + answers), 1);
+    s->size = engine_sample(s->input, 0, weight, prompt, n, answer, answers);
     return submit(l, s);
 }
 

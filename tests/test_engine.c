@@ -207,10 +207,10 @@ static void test_learning(void) {
 }
 
 static int feedback(world *w, int32_t n, int32_t answers, float weight, char err[ERR]) {
-    uint8_t p[J_FEEDBACK_HEAD + 4 * 64] = {0};
-    memcpy(p + 16, &weight, 4), memcpy(p + 20, &n, 4), memcpy(p + 24, &answers, 4);
-    for (int32_t i = 0; i < n + answers; i++) memcpy(p + 28 + 4 * i, &(int32_t){9 + i % 5}, 4);
-    uint32_t size = J_FEEDBACK_HEAD + 4 * (uint32_t)(n + answers);
+    uint8_t p[J_FEEDBACK_HEAD + 4 * 64];
+    int32_t id[64];
+    for (int32_t i = 0; i < n + answers; i++) id[i] = 9 + i % 5;
+    uint32_t size = engine_sample(p, 0, weight, id, n, id + n, answers);
     return engine_input(w->e, &(journal_record){J_FEEDBACK, size, .data = p}, err);
 }
 
