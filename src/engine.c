@@ -336,10 +336,10 @@ static int serve_turn(engine *e, char err[ERR]) {
         if (e->owner.drawn) e->owner.drawn(e->owner.ctx, s, z, e->m->c.vocab);
     }
     e->now.tokens += (uint64_t)heads;
+    for (long i = e->now.running - 1; i >= 0; i--) // before others hear of it: they count too
+        if (e->open[i]->end) leave(e, i);
     if (heads && e->owner.made(e->owner.ctx, J_TOKENS, out, 16 + 8 * (uint32_t)heads, err))
         return -1;
-    for (long i = e->now.running - 1; i >= 0; i--)
-        if (e->open[i]->end) leave(e, i);
     e->debt += cost * e->o.share;
     e->now.work[0] += cost;
     return 1;

@@ -178,6 +178,7 @@ static void publish(live *l, uint64_t place) {
         if (s->ending) s->end = s->ending, s->ended = place;
     }
     l->freshs = 0;
+    l->now.now = engine_now(l->e); // who sees these tokens finds them counted
     pthread_mutex_unlock(&l->lock);
     noted(l, place);
 }
