@@ -1,0 +1,64 @@
+// task.h - what is practised: problems, what an answer consists of, what is judged of it, and in
+// which order it is learned. A task is a table; adding one is one file.
+#ifndef TASK_H
+#define TASK_H
+#include "check.h"
+
+enum { SECTIONS = 8, QUALITIES = 16, SKILLS = 16, BOUND = 8 };
+
+// A line of the answer, "label = expression".
+typedef struct {
+    const char *label; // as it stands in the answer: "dq/dt"
+    const char *name;  // in conditions: "dq"
+} task_section;
+
+// Something that an answer has or has not. Structure can be checked without the right answer.
+typedef struct {
+    const char *name;
+    int section;       // whose tokens it is credited to
+    int truth;         // 0: structure, 1: equal to the right answer
+    const char *holds; // conditions (check.h) over sections and what the problem binds
+    uint32_t rests;    // bits of the qualities that must be mastered before this one counts
+} task_quality;
+
+typedef struct {
+    const char *name;
+    uint32_t after; // bits of the skills that must be mastered before
+    int trained;    // 0: it is only measured
+} task_skill;
+
+typedef struct {
+    char question[256]; // what the user says
+    int bound;
+    struct {
+        char name[16], text[128]; // a name of conditions and the expression that it stands for
+    } bind[BOUND];
+} task_problem;
+
+typedef struct {
+    const char *name, *about;
+    const char *const *variable; // NULL-terminated: all that answers may contain
+    int sections, qualities, skills;
+    const task_section *section;
+    const task_quality *quality;
+    const task_skill *skill;
+    long window;               // the last so many answers to a skill decide
+    float mastery, regression; // mean of the window from which on, and below which no more
+    // Problem `number` of a skill; held 1: one that is kept for measuring, else never such a one.
+    void (*problem)(int skill, uint32_t seed, uint32_t number, int held, task_problem *p);
+} task;
+
+typedef struct {
+    int formed;      // one line for each section and nothing else
+    uint32_t passed; // bits of qualities; 0 unless formed
+    struct {
+        size_t from, to; // bytes of the answer: behind "label = ", up to and with its line end
+    } span[SECTIONS];
+} task_verdict;
+
+extern const task hamilton, slopes;
+const task *task_named(const char *name); // NULL: there is none
+// Judges an answer of n bytes: not trusted, any bytes. seed: of the points where it is checked.
+void task_judge(const task *t, const task_problem *p, const char *answer, size_t n,
+                const uint32_t seed[2], task_verdict *v);
+#endif
