@@ -374,7 +374,7 @@ static int bench_engine(model *m, const backend *by, int streams, int learn, lon
     }
     row += 2 * m->c.vocab * m->c.hidden;
     engine_owner owner = {.made = never};
-    engine *e = engine_open(m, by, &o, &text, &owner);
+    engine *e = engine_open(m, by, &o, &(engine_learning){.text = &text}, &owner);
     int bad = engine_wake(e, 1, err) || time_engine(e, streams, seconds, row, t, err);
     engine_close(e);
     free(text.id);

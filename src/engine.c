@@ -3,12 +3,31 @@
 #include "num.h"
 #include <sodium.h>
 
+enum { PROMPTS = 512 }; // rows of a step of practice that go to prompts
+
 // A sample of a batch: ids [rows + 1], of which those from `target` on are learned.
 typedef struct {
     int32_t *id;
     int64_t rows, target;
     float weight;
 } sample;
+
+// Sequences that decode together, and their cache.
+typedef struct {
+    ref_run r;
+    long slots, slice;     // as engine_options has them
+    int64_t pages, known;  // of the cache; ids below this are drawn
+    long running, waiting; // sequences
+    long pages_used;
+    sequence *first, *last;     // of those that wait
+    sequence *open[SLOTS];      // [running] in the order of their admission
+    uint8_t used[SLOTS];        // slots
+    int32_t *page;              // [pages] a stack: from pages_used on they are free
+    int32_t *token, *pos, *seq; // [slots + slice] rows of a step
+    sequence *row[SLOTS];       // whose the rows with logits are
+    sample_options how[SLOTS];
+    int32_t drawn[SLOTS];
+} lane;
 
 struct engine {
     model *m;
@@ -20,16 +39,7 @@ struct engine {
     int told_serve, told_learn, ready; // ready: the backend has taken over runs and learning
     int64_t debt;                      // multiply-adds x percent that serving is ahead of its share
     int64_t layers, head;              // multiply-adds of a row
-
-    ref_run r;
-    sequence *first, *last;     // of those that wait
-    sequence *open[SLOTS];      // [now.running] in the order of their admission
-    uint8_t used[SLOTS];        // slots
-    int32_t *page;              // [pages] a stack: from now.pages_used on they are free
-    int32_t *token, *pos, *seq; // [slots + slice] rows of a step
-    sequence *row[SLOTS];       // whose the rows with logits are
-    sample_options how[SLOTS];
-    int32_t drawn[SLOTS];
+    lane serve, practice;              // practice: of answers to the task
 
     grad g;
     optim opt;
@@ -37,13 +47,29 @@ struct engine {
     long samples, done, pass; // of the batch; learned of it; in the pass that runs (0: none does)
     long taken;               // of `given`, by the batch
     int64_t targets;          // of the batch
-    int64_t *start;           // [micro + 1] and the other arrays of grad_batch [micro, ctx]
+    int64_t *first;           // [micro + 1] and the other arrays of grad_batch [micro, ctx]
     int32_t *id, *target;
-    float *weight;
-    int due; // a snapshot
+    float *weight, *old; // old: log-probability when it was drawn; a task only
+    int due;             // a snapshot
+
+    qgre *task;            // NULL: a text, or samples
+    qgre_state before;     // of the batch
+    grad start;            // passes of the model as it began, for the divergence from it
+    model *began;          // NULL: nobody asks
+    int pass_of_start;     // the pass that runs is its
+    sequence *tries;       // [batch] answers of this step, group by group
+    qgre_answer *judged;   // [batch]
+    int *skill;            // [groups]
+    task_problem *problem; // [groups]
+    int answered;          // all of them have been judged
 };
 
-engine_state engine_now(const engine *e) { return e->now; }
+engine_state engine_now(const engine *e) {
+    engine_state now = e->now;
+    now.running = e->serve.running, now.waiting = e->serve.waiting;
+    now.pages_used = e->serve.pages_used;
+    return now;
+}
 
 int engine_ids(const engine *e, const int32_t *id, int64_t n) {
     int ok = 1;
@@ -83,6 +109,16 @@ uint32_t engine_sample(uint8_t *p, uint64_t id, float weight, const int32_t *pro
     return J_FEEDBACK_HEAD + 4 * (uint32_t)(n + answers);
 }
 
+static void wait(lane *l, sequence *s) {
+    s->slot = -1, s->next = NULL;
+    if (l->last)
+        l->last->next = s;
+    else
+        l->first = s;
+    l->last = s;
+    l->waiting++;
+}
+
 static int input_request(engine *e, const uint8_t *p, uint32_t size, char err[ERR]) {
     sequence *s = must_alloc(1, sizeof *s);
     int32_t top_k = 0, top = 0, most = 0, n = 0;
@@ -94,7 +130,7 @@ static int input_request(engine *e, const uint8_t *p, uint32_t size, char err[ER
         get(&p, &top, 4), get(&p, &most, 4), get(&p, &n, 4);
     }
     s->how.top_k = top_k, s->top = top, s->most = most, s->n = n;
-    int64_t pages = (s->n + s->most + e->r.keys - 1) / e->r.keys;
+    int64_t keys = e->serve.r.keys, pages = (s->n + s->most + keys - 1) / keys;
     if (n < 1 || size != J_REQUEST_HEAD + 4 * (uint64_t)n || most < 1 ||
         s->n + s->most > e->o.context || pages > e->o.pages || top_k < 0 || top > TOP ||
         !(s->how.temperature >= 0 && s->how.temperature <= 100) ||
@@ -110,44 +146,42 @@ static int input_request(engine *e, const uint8_t *p, uint32_t size, char err[ER
         free(s);
         return fail(err, "a request: expected ids below %ld", (long)e->o.known);
     }
-    s->slot = -1, s->told = e->told_serve;
-    if (e->last)
-        e->last->next = s;
-    else
-        e->first = s;
-    e->last = s;
-    e->now.requests++, e->now.waiting++;
+    s->told = e->told_serve;
+    wait(&e->serve, s);
+    e->now.requests++;
     return 0;
 }
 
+// An answer to a task stays: the engine keeps it until it has been learned.
 static void drop(sequence *s) {
+    if (s->logp) return;
     free(s->token);
     free(s);
 }
 
 // Gives slot and pages back.
-static void leave(engine *e, long i) {
-    sequence *s = e->open[i];
-    int32_t *page = e->r.page + s->slot * e->r.chunks;
-    for (int64_t k = e->r.chunks - 1; k >= 0; k--)
-        if (page[k] >= 0) e->page[--e->now.pages_used] = page[k], page[k] = -1;
-    e->used[s->slot] = 0;
-    memmove(e->open + i, e->open + i + 1, (size_t)(--e->now.running - i) * sizeof *e->open);
+static void leave(lane *l, long i) {
+    sequence *s = l->open[i];
+    int32_t *page = l->r.page + s->slot * l->r.chunks;
+    for (int64_t k = l->r.chunks - 1; k >= 0; k--)
+        if (page[k] >= 0) l->page[--l->pages_used] = page[k], page[k] = -1;
+    l->used[s->slot] = 0;
+    memmove(l->open + i, l->open + i + 1, (size_t)(--l->running - i) * sizeof *l->open);
     drop(s);
 }
 
-static void cancel(engine *e, uint64_t id) {
+static void cancel(lane *l, uint64_t id) {
     sequence *before = NULL;
-    for (long i = 0; i < e->now.running; i++)
-        if (e->open[i]->id == id) {
-            leave(e, i);
+    for (long i = 0; i < l->running; i++)
+        if (l->open[i]->id == id) {
+            leave(l, i);
             return;
         }
-    for (sequence *s = e->first; s; before = s, s = s->next)
+    for (sequence *s = l->first; s; before = s, s = s->next)
         if (s->id == id) {
-            *(before ? &before->next : &e->first) = s->next;
-            if (e->last == s) e->last = before;
-            e->now.waiting--;
+            *(before ? &before->next : &l->first) = s->next;
+            if (l->last == s) l->last = before;
+            l->waiting--;
             drop(s);
             return;
         }
@@ -185,12 +219,18 @@ static int input_feedback(engine *e, const uint8_t *p, uint32_t size, char err[E
     return 0;
 }
 
+static void empty(lane *l) {
+    while (l->running) leave(l, 0);
+    while (l->first) cancel(l, l->first->id);
+}
+
 // A new process: it has no clients, and begins the batch anew.
 static void input_resume(engine *e) {
-    while (e->now.running) leave(e, 0);
-    while (e->first) cancel(e, e->first->id);
+    empty(&e->serve);
+    empty(&e->practice);
+    if (e->task && e->samples) e->task->now = e->before;
     if (!e->told_learn) grad_zero(&e->g);
-    e->debt = 0, e->samples = e->done = e->pass = e->taken = 0;
+    e->debt = 0, e->samples = e->done = e->pass = e->taken = e->answered = 0;
 }
 
 int engine_input(engine *e, const journal_record *r, char err[ERR]) {
@@ -202,7 +242,7 @@ int engine_input(engine *e, const journal_record *r, char err[ERR]) {
         uint64_t id;
         must(r->size == 16);
         memcpy(&id, r->data + 8, 8);
-        cancel(e, id);
+        cancel(&e->serve, id);
     }
     }
     return 0;
@@ -211,76 +251,75 @@ int engine_input(engine *e, const journal_record *r, char err[ERR]) {
 // ---- serving
 
 // Who waits gets a slot when there is one, and pages for all of its keys; nobody overtakes.
-static void admit(engine *e) {
-    while (e->first && e->now.running < e->o.slots) {
-        sequence *s = e->first;
-        int64_t need = (s->n + s->most + e->r.keys - 1) / e->r.keys;
-        if (e->now.pages_used + need > e->o.pages) return;
+static void admit(lane *l) {
+    while (l->first && l->running < l->slots) {
+        sequence *s = l->first;
+        int64_t need = (s->n + s->most + l->r.keys - 1) / l->r.keys;
+        if (l->pages_used + need > l->pages) return;
         s->slot = 0;
-        while (e->used[s->slot]) s->slot++;
-        e->used[s->slot] = 1;
+        while (l->used[s->slot]) s->slot++;
+        l->used[s->slot] = 1;
         for (int64_t i = 0; i < need; i++)
-            e->r.page[s->slot * e->r.chunks + i] = e->page[e->now.pages_used++];
-        e->first = s->next;
-        if (!e->first) e->last = NULL;
-        e->now.waiting--;
-        e->open[e->now.running++] = s;
+            l->r.page[s->slot * l->r.chunks + i] = l->page[l->pages_used++];
+        l->first = s->next;
+        if (!l->first) l->last = NULL;
+        l->waiting--;
+        l->open[l->running++] = s;
     }
 }
 
-static void add_row(engine *e, const sequence *s, int64_t *rows) {
+static void add_row(lane *l, const sequence *s, int64_t *rows) {
     int64_t at = s->fed; // the row's place in its sequence
-    e->token[*rows] = s->token[at], e->pos[*rows] = (int32_t)at;
-    e->seq[(*rows)++] = s->slot;
+    l->token[*rows] = s->token[at], l->pos[*rows] = (int32_t)at;
+    l->seq[(*rows)++] = s->slot;
 }
 
 // The rows of a step: first what prompts have before their last token, at most `slice` of them;
 // behind these, one row for every sequence that can go on. Returns how many of the rows have logits;
-// *rows: all that are computed, *cost: of these and of those that are only told.
-static long gather(engine *e, int64_t *rows, int64_t *cost) {
-    int64_t left = e->o.slice, all = 0;
+// *rows: all that are computed, *all: of these and of those that are only told, *prompts: of prompts.
+static long gather(lane *l, int64_t *rows, int64_t *all, uint64_t *prompts) {
+    int64_t left = l->slice;
     long heads = 0;
-    *rows = 0;
-    for (long i = 0; i < e->now.running; i++) {
-        sequence *s = e->open[i];
-        for (; s->fed < s->n - 1 && left > 0; s->fed++, left--, all++)
-            if (!s->told) add_row(e, s, rows);
+    *rows = *all = 0;
+    for (long i = 0; i < l->running; i++) {
+        sequence *s = l->open[i];
+        for (; s->fed < s->n - 1 && left > 0; s->fed++, left--, ++*all)
+            if (!s->told) add_row(l, s, rows);
     }
-    e->now.prompt_tokens += (uint64_t)all;
-    for (long i = 0; i < e->now.running; i++) {
-        sequence *s = e->open[i];
+    *prompts += (uint64_t)*all;
+    for (long i = 0; i < l->running; i++) {
+        sequence *s = l->open[i];
         if (s->fed < s->n - 1) continue; // its prompt goes on in the next step
-        if (!s->told) add_row(e, s, rows);
-        e->now.prompt_tokens += s->made == 0;
-        s->fed++, all++;
-        e->row[heads++] = s;
+        if (!s->told) add_row(l, s, rows);
+        *prompts += s->made == 0;
+        s->fed++, ++*all;
+        l->row[heads++] = s;
     }
-    *cost = (all > e->o.floor ? all : e->o.floor) * e->layers + heads * e->head;
     return heads;
 }
 
-// The tokens of the computed rows into e->drawn; logits, where they are at hand.
-static int draw(engine *e, int64_t rows, long heads, const float **logits, char err[ERR]) {
+// The tokens of the computed rows into l->drawn; logits, where they are at hand.
+static int draw(engine *e, lane *l, int64_t rows, long heads, const float **logits, char err[ERR]) {
     int wanted = 0;
     long n = 0;
     for (long i = 0; i < heads; i++)
-        if (!e->row[i]->told) {
-            e->how[n++] = e->row[i]->how;
-            wanted |= e->row[i]->top >= 0;
+        if (!l->row[i]->told) {
+            l->how[n++] = l->row[i]->how;
+            wanted |= l->row[i]->top >= 0;
         }
     *logits = NULL;
     if (rows == 0) return 0;
     if (e->by->device && n == rows && !wanted) {
-        ref_rows(&e->r, e->token, e->pos, e->seq, rows, 0);
-        return e->by->decode(e->by->device, &e->r, e->how, e->o.known, 1, e->drawn, err);
+        ref_rows(&l->r, l->token, l->pos, l->seq, rows, 0);
+        return e->by->decode(e->by->device, &l->r, l->how, l->known, 1, l->drawn, err);
     }
     int64_t from = n ? rows - n : rows - 1, vocab = e->m->c.vocab;
-    if (ref_step(&e->r, e->token, e->pos, e->seq, rows, from, err)) return -1;
+    if (ref_step(&l->r, l->token, l->pos, l->seq, rows, from, err)) return -1;
 #pragma omp parallel for schedule(dynamic)
     for (long i = 0; i < n; i++)
-        e->drawn[i] = sample_token(e->r.logits + i * vocab, e->o.known, &e->how[i],
-                                   (uint32_t)e->pos[from + i] + 1);
-    *logits = e->r.logits;
+        l->drawn[i] = sample_token(l->r.logits + i * vocab, l->known, &l->how[i],
+                                   (uint32_t)l->pos[from + i] + 1);
+    *logits = l->r.logits;
     return 0;
 }
 
@@ -291,14 +330,15 @@ static int is_end(const model *m, int32_t id) {
 }
 
 // Where a record with the tokens of these rows stands in the journal: its pairs of id and token.
-static const uint8_t *told_tokens(engine *e, long heads, char err[ERR]) {
-    const journal_record *r = e->owner.told(e->owner.ctx, J_TOKENS, err);
+static const uint8_t *told_tokens(engine *e, const lane *l, journal_kind kind, long heads,
+                                  char err[ERR]) {
+    const journal_record *r = e->owner.told(e->owner.ctx, kind, err);
     if (!r) return NULL;
     int same = r->size == 16 + 8 * (uint32_t)heads;
     for (long i = 0; i < heads && same; i++) {
         uint32_t id;
         memcpy(&id, r->data + 16 + 8 * i, 4);
-        same = id == (uint32_t)e->row[i]->id;
+        same = id == (uint32_t)l->row[i]->id;
     }
     if (!same) {
         fail(err, "tokens of %u sequences: expected those of %ld that run", (r->size - 16) / 8,
@@ -308,82 +348,246 @@ static const uint8_t *told_tokens(engine *e, long heads, char err[ERR]) {
     return r->data + 16;
 }
 
-static int serve_turn(engine *e, char err[ERR]) {
+// What a task's answers need to be learned: log-probabilities, of the bits of the pass to come.
+static void weigh(lane *l, long heads, const float *logits, int64_t vocab) {
+#pragma omp parallel for schedule(dynamic)
+    for (long i = 0; i < heads; i++) {
+        sequence *s = l->row[i];
+        if (!s->told) s->logp[s->made] = sample_logp(logits + i * vocab, vocab, l->drawn[i]);
+    }
+}
+
+// A step of a lane, whose tokens make a record of this kind. *cost: rows, of which heads have logits.
+static int lane_step(engine *e, lane *l, journal_kind kind, int64_t *cost, char err[ERR]) {
     uint8_t out[16 + 8 * SLOTS];
     const uint8_t *told = NULL;
     const float *logits;
-    int64_t rows, cost;
+    int64_t rows, all, vocab = e->m->c.vocab;
+    uint64_t prompts = 0;
     int any = 0;
-    admit(e);
-    long heads = gather(e, &rows, &cost), n = 0;
-    for (long i = 0; i < heads; i++) any |= e->row[i]->told;
-    if (any && !(told = told_tokens(e, heads, err))) return -1;
-    if (draw(e, rows, heads, &logits, err)) return -1;
+    admit(l);
+    long heads = gather(l, &rows, &all, &prompts), n = 0;
+    for (long i = 0; i < heads; i++) any |= l->row[i]->told;
+    if (any && !(told = told_tokens(e, l, kind, heads, err))) return -1;
+    if (draw(e, l, rows, heads, &logits, err)) return -1;
+    if (l == &e->practice) weigh(l, heads, logits, vocab);
     memcpy(out, &e->now.turn, 8), memcpy(out + 8, &e->now.version, 8);
     for (long i = 0; i < heads; i++) {
-        sequence *s = e->row[i];
-        const float *z = logits && !s->told ? logits + n * e->m->c.vocab : NULL;
+        sequence *s = l->row[i];
+        const float *z = logits && !s->told ? logits + n * vocab : NULL;
         uint32_t low = (uint32_t)s->id;
         int32_t id;
         if (s->told)
             memcpy(&id, told + 8 * i + 4, 4);
         else
-            id = e->drawn[n++];
-        if (!engine_ids(e, &id, 1)) return fail(err, "token %d: expected an id of the model", id);
+            id = l->drawn[n++];
+        if (id < 0 || id >= l->known) return fail(err, "token %d: expected an id of the model", id);
         memcpy(out + 16 + 8 * i, &low, 4), memcpy(out + 20 + 8 * i, &id, 4);
         s->token[s->n + s->made++] = id;
-        s->end = is_end(e->m, id) ? END_STOP : s->made == s->most ? END_LENGTH : END_NOT;
-        if (e->owner.drawn) e->owner.drawn(e->owner.ctx, s, z, e->m->c.vocab);
+        s->end = is_end(e->m, id)                         ? END_STOP
+                 : s->made == s->most || id >= e->o.known ? END_LENGTH
+                                                          : END_NOT;
+        if (l == &e->serve && e->owner.drawn) e->owner.drawn(e->owner.ctx, s, z, vocab);
     }
-    e->now.tokens += (uint64_t)heads;
-    for (long i = e->now.running - 1; i >= 0; i--) // before others hear of it: they count too
-        if (e->open[i]->end) leave(e, i);
-    if (heads && e->owner.made(e->owner.ctx, J_TOKENS, out, 16 + 8 * (uint32_t)heads, err))
-        return -1;
+    for (long i = l->running - 1; i >= 0; i--) // before others hear of it: they count too
+        if (l->open[i]->end) leave(l, i);
+    *cost = (all > e->o.floor ? all : e->o.floor) * e->layers + heads * e->head;
+    if (l == &e->serve) e->now.tokens += (uint64_t)heads, e->now.prompt_tokens += prompts;
+    return heads && e->owner.made(e->owner.ctx, kind, out, 16 + 8 * (uint32_t)heads, err) ? -1 : 1;
+}
+
+static int serve_turn(engine *e, char err[ERR]) {
+    int64_t cost;
+    if (lane_step(e, &e->serve, J_TOKENS, &cost, err) < 0) return -1;
     e->debt += cost * e->o.share;
     e->now.work[0] += cost;
     return 1;
+}
+
+// ---- practice
+
+// Problems of this step, and what is asked; the answers begin to be drawn.
+static int begin_tries(engine *e, char err[ERR]) {
+    const train_options *o = &e->o.train;
+    qgre *q = e->task;
+    long group = q->o.group;
+    e->before = q->now, e->answered = 0;
+    for (long g = 0; g < o->batch / group; g++) {
+        int32_t *id;
+        e->skill[g] = qgre_problem(q, e->opt.step, g, &e->problem[g]);
+        int64_t n = qgre_prompt(q, &e->problem[g], &id, err);
+        if (n < 1 || n > o->ctx || !engine_ids(e, id, n)) {
+            free(id);
+            return n < 0 ? -1
+                         : fail(err, "a problem of %s: %ld tokens: expected fewer than --ctx %ld",
+                                q->o.task->name, (long)n, o->ctx);
+        }
+        for (long i = g * group; i < (g + 1) * group; i++) {
+            sequence *s = &e->tries[i], was = *s;
+            *s = (sequence){.id = (uint64_t)i, .token = was.token, .logp = was.logp, .n = n};
+            s->most = o->ctx + 1 - n, s->told = e->told_learn;
+            s->how = (sample_options){.temperature = 1, .top_p = 1, .seed = o->seed};
+            s->how.stream = (uint32_t)(e->opt.step * o->batch + i);
+            memcpy(s->token, id, (size_t)n * sizeof *id);
+            wait(&e->practice, s);
+        }
+        free(id);
+    }
+    return 0;
+}
+
+// Bits of what was passed, and of what is mastered now.
+static int judge_turn(engine *e, char err[ERR]) {
+    qgre *q = e->task;
+    const task *t = q->o.task;
+    long batch = e->o.train.batch, group = q->o.group;
+    uint32_t head[] = {(uint32_t)t->skills, 3 * (uint32_t)batch}, size = J_REWARD_HEAD;
+    size += 4 * (head[0] + head[1]);
+    uint8_t *out = must_alloc(size, 1), *p = out;
+    uint32_t passed = 0;
+    e->targets = 0;
+    for (long g = 0; g < batch / group; g++) {
+        qgre_answer *a = e->judged + g * group;
+        for (long i = 0; i < group; i++) {
+            const sequence *s = &e->tries[g * group + i];
+            a[i].id = s->token + s->n, a[i].n = s->made, a[i].ended = s->end == END_STOP;
+            e->targets += s->made;
+        }
+        qgre_judge(q, e->opt.step, g, e->skill[g], &e->problem[g], a, group);
+    }
+    p = put(put(put(p, &e->now.turn, 8), &e->now.version, 8), head, sizeof head);
+    for (int i = 0; i < t->skills; i++) p = put(p, &q->now.skill[i].mastered, 4);
+    for (long i = 0; i < batch; i++) {
+        const task_verdict *v = &e->judged[i].verdict;
+        uint32_t of[] = {(uint32_t)e->skill[i / group] + 256 * (uint32_t)v->formed, v->passed,
+                         (uint32_t)e->judged[i].n};
+        p = put(p, of, sizeof of);
+        passed += (uint32_t)__builtin_popcount(v->passed);
+    }
+    e->now.reward = num_div((float)passed, (float)(batch * t->qualities));
+    e->now.tried += (uint64_t)e->targets;
+    e->answered = 1;
+    int bad = e->owner.made(e->owner.ctx, J_REWARD, out, size, err);
+    free(out);
+    return bad ? -1 : 1;
+}
+
+static int try_turn(engine *e, char err[ERR]) {
+    int64_t cost;
+    if (!e->practice.running && !e->practice.first) return judge_turn(e, err);
+    if (lane_step(e, &e->practice, J_ROLLOUT, &cost, err) < 0) return -1;
+    e->debt -= cost * (100 - e->o.share);
+    e->now.work[1] += cost;
+    return 1;
+}
+
+// Of the pass that begins: what its tokens are worth. The divergence from the model as it began, by
+// the estimate x - 1 - log x with x its probability over ours, has the gradient of an advantage of
+// kl (x - 1); a token that had become very unlikely pulls with 20 kl at most.
+static void worth(engine *e) {
+    int64_t t = 0;
+    for (long i = e->done; i < e->done + e->pass; i++) {
+        const sequence *s = &e->tries[i];
+        for (int64_t k = s->n - 1, a = 0; a < s->made; k++, a++) {
+            float x = 1;
+            if (e->began) x = num_exp(num_sub(e->start.logp[t + k], s->logp[a]));
+            if (x > 20) x = 20;
+            e->weight[t + k] =
+                num_add(e->judged[i].advantage[a], num_mul((float)e->task->o.kl, num_sub(x, 1)));
+        }
+        t += s->n + s->made - 1;
+    }
+}
+
+// The ratio of a fresh answer is 1: what was drawn with this log-probability has it in the pass.
+static int same_logp(const engine *e, char err[ERR]) {
+    int64_t t = 0;
+    for (long i = e->done; i < e->done + e->pass; i++) {
+        const sequence *s = &e->tries[i];
+        for (int64_t a = 0; a < s->made; a++)
+            if (e->g.logp[t + s->n - 1 + a] != s->logp[a])
+                return fail(err,
+                            "answer %ld, token %ld: log-probability %.9g in the pass, %.9g "
+                            "when it was drawn",
+                            i, (long)a, (double)e->g.logp[t + s->n - 1 + a], (double)s->logp[a]);
+        t += s->n + s->made - 1;
+    }
+    return 0;
 }
 
 // ---- learning
 
 static int wants_to_learn(const engine *e) {
     if (e->due || e->samples) return 1;
-    return e->opt.step < e->o.train.steps && (e->text->id || e->now.given);
+    return e->opt.step < e->o.train.steps && (e->task || e->text->id || e->now.given);
 }
 
 // Samples that clients gave come first, the oldest before the others, and fill at most half a batch
 // where there is a text. The rest are windows of the text, those that `assay train` would take.
-static void begin_batch(engine *e) {
+static int begin_batch(engine *e, char err[ERR]) {
     const train_options *o = &e->o.train;
     long room = e->text->id ? (o->batch + 1) / 2 : o->batch;
+    e->done = 0;
+    if (e->task) {
+        e->samples = o->batch;
+        return begin_tries(e, err);
+    }
     e->taken = e->now.given < room ? e->now.given : room;
     e->samples = e->text->id ? o->batch : e->taken;
-    e->done = e->targets = 0;
+    e->targets = 0;
     for (long b = 0; b < e->taken; b++) e->batch[b] = e->given[b];
     for (long b = e->taken; b < e->samples; b++) {
         int64_t at = train_window(o->seed, e->opt.step, b, e->text->n - o->ctx);
         e->batch[b] = (sample){e->text->id + at, o->ctx, 1, 1};
     }
     for (long b = 0; b < e->samples; b++) e->targets += e->batch[b].rows + 1 - e->batch[b].target;
+    return 0;
 }
 
+// The samples of a pass, laid end to end. Of a task they are passed twice where a start is asked.
 static void begin_pass(engine *e) {
     const train_options *o = &e->o.train;
     int64_t t = 0;
     e->pass = e->samples - e->done < o->micro ? e->samples - e->done : o->micro;
+    for (long i = 0; i < e->pass && e->task; i++) {
+        const sequence *s = &e->tries[e->done + i];
+        e->batch[e->done + i] = (sample){s->token, s->n + s->made - 1, s->n, 0};
+        memcpy(e->old + t + s->n - 1, s->logp, (size_t)s->made * sizeof *s->logp);
+        t += s->n + s->made - 1;
+    }
+    t = 0;
     for (long i = 0; i < e->pass; i++) {
         const sample *s = &e->batch[e->done + i];
-        e->start[i] = t;
+        e->first[i] = t;
         for (int64_t k = 0; k < s->rows; k++, t++) {
             e->id[t] = s->id[k];
             e->target[t] = k + 1 >= s->target ? s->id[k + 1] : -1;
             e->weight[t] = s->weight;
         }
     }
-    e->start[e->pass] = t;
-    grad_batch b = {e->pass, e->start, e->id, e->target, e->weight, NULL};
-    grad_begin(&e->g, &b, 1);
+    e->first[e->pass] = t;
+    grad_batch b = {e->pass, e->first, e->id, e->target, e->weight, e->old};
+    if ((e->pass_of_start = e->began != NULL))
+        grad_begin(&e->start, &b, 0);
+    else {
+        if (e->task) worth(e);
+        grad_begin(&e->g, &b, 1);
+    }
+}
+
+// The next slice. 1: there are more, 0: the samples are learned.
+static int pass_slice(engine *e, char err[ERR]) {
+    grad *g = e->pass_of_start ? &e->start : &e->g;
+    int more = e->told_learn ? grad_skip(g) : grad_slice(g, err);
+    if (more) return more;
+    if (e->pass_of_start) {
+        grad_batch b = {e->pass, e->first, e->id, e->target, e->weight, e->old};
+        e->pass_of_start = 0;
+        if (!e->told_learn) worth(e);
+        grad_begin(&e->g, &b, 1);
+        return 1;
+    }
+    return e->task && !e->told_learn && same_logp(e, err) ? -1 : 0;
 }
 
 convert_plan engine_plan(engine *e) { return train_plan(e->m, &e->opt); }
@@ -421,7 +625,7 @@ static int update_turn(engine *e, char err[ERR]) {
         memcpy(&loss, out + 24, 8), memcpy(&e->opt.norm, out + 36, 4);
         e->opt.step++;
     } else {
-        optim_step(&e->opt, &e->g, (float)targets);
+        optim_step(&e->opt, &e->g, (float)(e->task ? e->samples : (long)targets));
         if (backend_fetch(e->by, err)) return -1;
         engine_digest(e, 0, out + 40);
     }
@@ -434,7 +638,7 @@ static int update_turn(engine *e, char err[ERR]) {
     for (long i = 0; i < e->taken; i++) free(e->given[i].id);
     e->now.given -= e->taken;
     for (long i = 0; i < e->now.given; i++) e->given[i] = e->given[i + e->taken];
-    e->samples = e->done = e->taken = 0;
+    e->samples = e->done = e->taken = e->answered = 0;
     e->due = e->opt.step % e->o.snapshot == 0 || e->opt.step == e->o.train.steps;
     return e->owner.made(e->owner.ctx, J_UPDATE, out, sizeof out, err) ? -1 : 1;
 }
@@ -457,13 +661,14 @@ static int snapshot_turn(engine *e, char err[ERR]) {
 
 static int learn_turn(engine *e, char err[ERR]) {
     if (e->due) return snapshot_turn(e, err);
-    if (!e->samples) begin_batch(e);
+    if (!e->samples && begin_batch(e, err)) return -1;
+    if (e->task && !e->answered) return try_turn(e, err);
     if (e->done == e->samples) return update_turn(e, err);
     if (!e->pass) begin_pass(e);
-    int64_t cost = grad_cost(&e->g);
+    int64_t cost = grad_cost(e->pass_of_start ? &e->start : &e->g);
     e->debt -= cost * (100 - e->o.share);
     e->now.work[1] += cost;
-    int more = e->told_learn ? grad_skip(&e->g) : grad_slice(&e->g, err);
+    int more = pass_slice(e, err);
     if (!more) e->done += e->pass, e->pass = 0;
     return more < 0 ? -1 : 1;
 }
@@ -472,8 +677,9 @@ static int learn_turn(engine *e, char err[ERR]) {
 
 // Multiply-adds of a row: of the layers, and of the head.
 static void count_work(engine *e) {
-    for (int i = 0; i < e->r.t.count; i++) {
-        const tape_phase *p = &e->r.t.phase[i];
+    const tape *t = &e->serve.r.t;
+    for (int i = 0; i < t->count; i++) {
+        const tape_phase *p = &t->phase[i];
         for (int k = 0; k < p->linears; k++)
             *(p->op == OP_HEAD ? &e->head : &e->layers) += p->w[k]->rows * p->w[k]->cols;
     }
@@ -484,25 +690,76 @@ static void open_learning(engine *e) {
     size_t rows = (size_t)(o->micro * o->ctx);
     train_open(&e->g, &e->opt, e->m, o);
     e->batch = must_alloc((size_t)o->batch, sizeof *e->batch);
-    e->start = must_alloc((size_t)o->micro + 1, sizeof *e->start);
+    e->first = must_alloc((size_t)o->micro + 1, sizeof *e->first);
     e->id = must_alloc(rows * 2, sizeof *e->id), e->target = e->id + rows;
     e->weight = must_alloc(rows, sizeof *e->weight);
 }
 
-engine *engine_open(model *m, const backend *by, const engine_options *o, const train_text *text,
-                    const engine_owner *owner) {
+static void lane_open(engine *e, lane *l, long slots, long slice, long context, long pages) {
+    size_t rows = (size_t)(slots + slice);
+    l->slots = slots, l->slice = slice, l->pages = pages;
+    ref_open_pages(&l->r, e->m, e->by->linear, (int64_t)rows, slots, context, pages);
+    l->token = must_alloc(rows * 3, sizeof *l->token);
+    l->pos = l->token + rows, l->seq = l->pos + rows;
+    l->page = must_alloc((size_t)pages, sizeof *l->page);
+    for (long i = 0; i < pages; i++) l->page[i] = (int32_t)i;
+}
+
+static void lane_close(lane *l) {
+    if (!l->slots) return;
+    ref_close(&l->r);
+    free(l->token);
+    free(l->page);
+}
+
+// Answers are drawn from all ids of the head: the distribution that the pass will see.
+static void open_practice(engine *e) {
+    const train_options *o = &e->o.train;
+    size_t batch = (size_t)o->batch, room = (size_t)o->ctx + 1;
+    long slots = o->batch < SLOTS ? o->batch : SLOTS, chunks = (o->ctx + KEYS) / KEYS;
+    lane_open(e, &e->practice, slots, PROMPTS, o->ctx + 1, slots * chunks);
+    e->practice.known = e->m->c.vocab;
+    e->g.kind = LOSS_POLICY, e->g.low = 0.2f, e->g.high = 0.28f;
+    e->tries = must_alloc(batch, sizeof *e->tries);
+    e->judged = must_alloc(batch, sizeof *e->judged);
+    e->skill = must_alloc(batch, sizeof *e->skill);
+    e->problem = must_alloc(batch, sizeof *e->problem);
+    e->old = must_alloc((size_t)(o->micro * o->ctx), sizeof *e->old);
+    for (size_t i = 0; i < batch; i++) {
+        e->tries[i].token = must_alloc(room, sizeof(int32_t));
+        e->tries[i].logp = must_alloc(room, sizeof(float));
+        e->judged[i].advantage = must_alloc(room, sizeof(float));
+    }
+    if (!e->began) return;
+    grad_open(&e->start, e->began, e->by->linear, e->by->tile, 0, o->batch, o->micro, o->ctx);
+}
+
+static void close_practice(engine *e) {
+    for (long i = 0; i < e->o.train.batch; i++) {
+        free(e->tries[i].token);
+        free(e->tries[i].logp);
+        free(e->judged[i].advantage);
+    }
+    if (e->began) grad_close(&e->start);
+    free(e->tries);
+    free(e->judged);
+    free(e->skill);
+    free(e->problem);
+    free(e->old);
+}
+
+engine *engine_open(model *m, const backend *by, const engine_options *o,
+                    const engine_learning *learn, const engine_owner *owner) {
     engine *e = must_alloc(1, sizeof *e);
-    size_t rows = (size_t)(o->slots + o->slice);
-    *e = (engine){.m = m, .by = by, .o = *o, .owner = *owner, .text = text};
+    *e = (engine){.m = m, .by = by, .o = *o, .owner = *owner, .text = learn->text};
     must(o->slots >= 1 && o->slots <= SLOTS && o->slice >= 1 && o->share >= 0 && o->share < 100);
     e->told_serve = e->told_learn = 1;
     if (o->train.steps) open_learning(e); // first: it moves what learns
-    ref_open_pages(&e->r, m, by->linear, (int64_t)rows, o->slots, o->context, o->pages);
+    lane_open(e, &e->serve, o->slots, o->slice, o->context, o->pages);
+    e->serve.known = o->known;
     count_work(e);
-    e->token = must_alloc(rows * 3, sizeof *e->token);
-    e->pos = e->token + rows, e->seq = e->pos + rows;
-    e->page = must_alloc((size_t)o->pages, sizeof *e->page);
-    for (long i = 0; i < o->pages; i++) e->page[i] = (int32_t)i;
+    e->task = o->train.steps ? learn->task : NULL, e->began = learn->began;
+    if (e->task) open_practice(e);
     return e;
 }
 
@@ -511,7 +768,8 @@ int engine_wake(engine *e, int serve, char err[ERR]) {
     if (e->ready) return 0;
     e->ready = 1;
     if (e->o.train.steps && backend_learn(e->by, &e->g, &e->opt, err)) return -1;
-    return backend_attach(e->by, &e->r, e->o.slots, err);
+    if (backend_attach(e->by, &e->serve.r, e->o.slots, err)) return -1;
+    return e->task ? backend_attach(e->by, &e->practice.r, e->practice.slots, err) : 0;
 }
 
 void engine_own(engine *e, engine_owner owner) { e->owner = owner; }
@@ -520,7 +778,9 @@ void engine_close(engine *e) {
     e->told_learn = 1; // no sums to clear
     input_resume(e);
     backend_detach(e->by);
-    ref_close(&e->r);
+    lane_close(&e->serve);
+    lane_close(&e->practice);
+    if (e->task) close_practice(e);
     if (e->o.train.steps) {
         optim_close(&e->opt);
         grad_close(&e->g);
@@ -528,16 +788,14 @@ void engine_close(engine *e) {
     for (long i = 0; i < e->now.given; i++) free(e->given[i].id);
     free(e->given);
     free(e->batch);
-    free(e->start);
+    free(e->first);
     free(e->id);
     free(e->weight);
-    free(e->token);
-    free(e->page);
     free(e);
 }
 
 int engine_turn(engine *e, char err[ERR]) {
-    int serve = e->now.running || e->first, learn = wants_to_learn(e);
+    int serve = e->serve.running || e->serve.first, learn = wants_to_learn(e);
     if (!serve && !learn) return 0;
     int done = serve && (!learn || e->debt <= 0) ? serve_turn(e, err) : learn_turn(e, err);
     if (!serve || !learn) e->debt = 0;

@@ -8,6 +8,7 @@
 #ifndef ENGINE_H
 #define ENGINE_H
 #include "journal.h"
+#include "qgre.h"
 #include "train.h"
 
 typedef struct {
@@ -21,7 +22,8 @@ typedef struct {
     int64_t known;    // ids 0 .. known - 1 are drawn: the tokenizer has no others
     int feedback;     // samples are accepted
     int samples_only; // there is no text
-    train_options train; // steps 0: nothing is learned
+    train_options train;   // steps 0: nothing is learned
+    qgre_options practice; // of a task, instead of a text
 } engine_options;
 
 enum { SLOTS = 256, TOP = 20 };
@@ -34,9 +36,10 @@ typedef struct sequence {
     int64_t n, made, most; // made so far, at most
     int64_t fed;           // of its tokens have their keys in the cache, or are in this step
     sample_options how;
-    int top;  // of so many ids log-probabilities are wanted; -1: not even of its own
-    int told; // its tokens are read from the journal: the cache does not hold it
-    int slot; // -1: it waits
+    int top;     // of so many ids log-probabilities are wanted; -1: not even of its own
+    int told;    // its tokens are read from the journal: the cache does not hold it
+    float *logp; // [most] of an answer to a task: log-probability of each token; else NULL
+    int slot;    // -1: it waits
     engine_end end;
     struct sequence *next; // of those that wait
 } sequence;
@@ -61,12 +64,21 @@ typedef struct {
     uint64_t samples;                         // given so far
     long step;
     float loss, norm; // of the last step: nats a token; of its mean gradient
+    float reward;     // of the last step's answers: share of the task's qualities that they have
+    uint64_t tried;   // tokens drawn in practice
     int64_t work[2];  // multiply-adds so far, by the rule's count: serving, learning
 } engine_state;
 
-// text: what is learned, id NULL: samples only. The engine changes m. It begins told: engine_wake().
-engine *engine_open(model *m, const backend *by, const engine_options *o, const train_text *text,
-                    const engine_owner *owner);
+// What is learned; it must live as long as the engine.
+typedef struct {
+    const train_text *text; // id NULL: samples only
+    qgre *task;             // NULL: none
+    model *began; // as the model was at first, for the divergence from it; NULL: not asked
+} engine_learning;
+
+// The engine changes m. It begins told: engine_wake().
+engine *engine_open(model *m, const backend *by, const engine_options *o,
+                    const engine_learning *learn, const engine_owner *owner);
 void engine_close(engine *e);
 void engine_own(engine *e, engine_owner owner); // another one from here on
 // The payload of a J_REQUEST into p [J_REQUEST_HEAD + 4 n]; returns its size. turn: 0, whoever takes

@@ -17,9 +17,9 @@
 static const char magic[] = "assay journal 1\n";
 enum { MAGIC = sizeof magic - 1, HEAD = 12, CHAIN = 32, GATHER = 1 << 26 };
 
-const char *const journal_kind_name[J_KINDS] = {"",         "open",     "resume",   "request",
-                                                "cancel",   "feedback", "tokens",   "update",
-                                                "snapshot", "stop",     "signature"};
+const char *const journal_kind_name[J_KINDS] = {
+    "",       "open",     "resume", "request",   "cancel",  "feedback", "tokens",
+    "update", "snapshot", "stop",   "signature", "rollout", "reward"};
 
 // The fields of each payload: a letter for the type (width()), then the name. n is the number of
 // ids of a list that follows behind all fields; p, s and j take what is left: pairs, name, JSON.
@@ -33,7 +33,9 @@ static const char *const fields[J_KINDS] = {
     [J_UPDATE] = "Uturn Uversion Ustep Iloss utargets fnorm hdigest",
     [J_SNAPSHOT] = "Uturn Uversion hsha256 sname",
     [J_STOP] = "jvalue",
-    [J_SIGNATURE] = "hkey Hsignature"};
+    [J_SIGNATURE] = "hkey Hsignature",
+    [J_ROLLOUT] = "Uturn Uversion ptokens",
+    [J_REWARD] = "Uturn Uversion nmastered nanswers"};
 
 static uint32_t width(char type) {
     if (type == 'h' || type == 'H') return type == 'h' ? 32 : 64;
@@ -480,6 +482,15 @@ void journal_json(const journal_record *r, FILE *f) {
     fputs("}\n", f);
 }
 
+// Qualities passed of an answer, on average.
+static double mean_passed(const journal_record *r) {
+    uint64_t skills = get(r->data + 16, 4), words = get(r->data + 20, 4), passed = 0;
+    for (uint64_t i = 1; i < words; i += 3)
+        passed +=
+            (uint64_t)__builtin_popcountll(get(r->data + J_REWARD_HEAD + 4 * (skills + i), 4));
+    return words < 3 ? 0 : (double)passed / (double)(words / 3);
+}
+
 void journal_describe(const journal_record *r, char what[96]) {
     const uint8_t *p = r->data;
     unsigned long long version = r->size < 16 ? 0 : get(p + 8, 8); // or the id
@@ -497,12 +508,17 @@ void journal_describe(const journal_record *r, char what[96]) {
                  (double)num_float((uint32_t)get(p + 16, 4)));
         break;
     case J_TOKENS:
+    case J_ROLLOUT:
         snprintf(what, 96, "version %llu, %u tokens", version, (r->size - 16) / 8);
         break;
     case J_UPDATE:
         snprintf(what, 96, "version %llu, loss %.4f, norm %.3g", version,
                  (double)(int64_t)get(p + 24, 8) * 0x1p-36 / (targets > 0 ? targets : 1),
                  (double)num_float((uint32_t)get(p + 36, 4)));
+        break;
+    case J_REWARD:
+        snprintf(what, 96, "version %llu, %u answers, %.2f qualities each", version,
+                 (uint32_t)get(p + 20, 4) / 3, mean_passed(r));
         break;
     case J_SNAPSHOT:
         snprintf(what, 96, "version %llu, %.*s", version, (int)r->size - 48, p + 48);

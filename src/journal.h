@@ -35,6 +35,11 @@ typedef enum {
     J_STOP,     // in: JSON: the process ended in good order; the SHA-256 of the whole model
     J_SIGNATURE, // Ed25519, of the chain up to here
                  //   0 public key [32], 32 signature of the 32 bytes of the chain before [64]
+    J_ROLLOUT,   // tokens of one turn of practice: as J_TOKENS, ids are places in the batch
+    J_REWARD,    // what the answers of a step were found to have
+                 //   0 u64 turn, 8 u64 version, 16 i32 skills, 20 i32 words: three for each
+                 //   answer, 24 bits of the qualities mastered after it i32 [skills], then of each
+    //   answer i32 skill (+ 256: it has its form), bits of the qualities passed, tokens
     J_KINDS
 } journal_kind;
 extern const char *const journal_kind_name[J_KINDS];
@@ -43,6 +48,7 @@ enum {
     JOURNAL_MAX = 1 << 26, // bytes of a payload at most
     J_REQUEST_HEAD = 56,   // of payloads, before their lists
     J_FEEDBACK_HEAD = 28,
+    J_REWARD_HEAD = 24,
     J_UPDATE_SIZE = 72,
     J_SNAPSHOT_HEAD = 48
 };

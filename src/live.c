@@ -189,6 +189,10 @@ static int made(void *ctx, journal_kind kind, const void *data, uint32_t size, c
     uint64_t place = live_note(l, kind, data, size);
     if (kind == J_TOKENS) publish(l, place);
     if (kind == J_UPDATE) note_step(l);
+    if (l->o.said) {
+        engine_state s = engine_now(l->e);
+        l->o.said(kind, data, size, &s);
+    }
     return 0;
 }
 

@@ -49,6 +49,8 @@ typedef struct {
     long queue;        // sequences that wait at most
     const char *path;  // of the journal; snapshots are PATH.vNNNNNNNN
     int until_learned; // live_run() ends when all is learned and nothing is open
+    // Hears of every record that the engine makes, or NULL.
+    void (*said)(journal_kind kind, const uint8_t *data, uint32_t size, const engine_state *s);
 } live_options;
 
 // An engine that has been woken, or is about to be, and its journal, which has so many records.

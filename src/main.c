@@ -5,6 +5,7 @@
 #include "journal.h"
 #include "ladder.h"
 #include "num.h"
+#include "practice.h"
 #include "replay.h"
 #include "sample.h"
 #include "serve.h"
@@ -26,6 +27,7 @@ typedef struct {
     double temperature, top_p;
     int decode, chat, learn, serve, lines, cut, keygen;
     const char *dir, *from, *kv, *host;
+    const char *task, *method;
     const char *token, *sign; // files with a bearer token, a secret key
     long port, grace;
     live_options live;
@@ -279,13 +281,17 @@ static void show_step(const train_progress *p) {
     fprintf(stderr, "%strain %ld/%ld%s%s%s", over, p->step, p->steps, done, held, end);
 }
 
+static int run_practice(const options *o, char err[ERR]);
+
 static int run_train(const options *o, char err[ERR]) {
     model m;
     train_options t = o->train;
     train_text text[2] = {0};
     train_result r;
+    if (o->task) return run_practice(o, err);
     t.dir = o->args[0], t.seed = (uint32_t)o->seed, t.by = &o->by, t.ranks = o->ranks;
-    if (!o->text || !t.out) return fail(err, "train: expected --text FILE and --out DIR"), 2;
+    if (!o->text || !t.out)
+        return fail(err, "train: expected --text FILE or --task NAME, and --out DIR"), 2;
     if (t.what && !train_learn(t.what))
         return fail(err, "--what %s: expected r1, r2, r1r2, r1r2+norms or all", t.what), 2;
     if (o->init < 0 ? model_open(&m, t.dir, err) : train_init(&m, t.dir, (uint32_t)o->init, err))
@@ -586,38 +592,62 @@ static journal *new_journal(char *path, live *l, char err[ERR]) {
                               : journal_open(path, refuse_record, path, live_wake, l, err);
 }
 
+// A new journal and its engine, which l is to run.
+static journal *begin(const options *o, replay_run *run, const char *path, live *l, replay_open *r,
+                      char err[ERR]) {
+    uint64_t torn;
+    char *name = (char *)(uintptr_t)path; // which nobody changes
+    run->engine.train = o->train, run->engine.train.seed = (uint32_t)o->seed;
+    if (!o->engine.floor) run->engine.floor = o->by.device ? 64 : 1; // a device waits for memory
+    if (!access(path, F_OK) && journal_read(path, refuse_record, name, &torn, err)) return NULL;
+    engine_owner owner = live_owner(l);
+    char *first = replay_begin(r, run, &o->by, &owner, err);
+    journal *j = first ? new_journal(name, l, err) : NULL;
+    if (j) {
+        live_start(l, r->e, &r->run.engine, j, 0, r->m.c.vocab);
+        live_note(l, J_OPEN, first, (uint32_t)strlen(first));
+    } else if (first)
+        replay_close(r);
+    free(first);
+    return j;
+}
+
+// What a task is practised with; -1: no such task or method.
+static int read_practice(const options *o, const char *name, qgre_options *q, char err[ERR]) {
+    int method = qgre_named(o->method);
+    *q = o->engine.practice;
+    if (!(q->task = task_named(name)))
+        return fail(err, "--task %.100s: there is no such task", name);
+    if (method < 0)
+        return fail(err, "--method %.100s: expected qgre, credit or uniform", o->method);
+    q->method = (qgre_method)method;
+    return 0;
+}
+
 static int run_serve(const options *o, char err[ERR]) {
     replay_run run = {o->args[0], o->text, o->engine, !strcmp(o->kv, "bf16")};
     replay_open r;
     secrets keys;
-    uint64_t torn;
     int open;
-    char *path = (char *)(uintptr_t)o->live.path; // which nobody changes
-    run.engine.train = o->train, run.engine.train.seed = (uint32_t)o->seed;
-    run.engine.context = o->context;
-    if (!o->engine.floor) run.engine.floor = o->by.device ? 64 : 1; // a device waits for memory
+    run.engine.context = o->context, run.engine.practice.task = NULL;
+    if (o->text && task_named(o->text)) {
+        if (read_practice(o, o->text, &run.engine.practice, err)) return 2;
+        run.text = NULL;
+    }
     if (strcmp(o->kv, "f32") && strcmp(o->kv, "bf16"))
         return fail(err, "--kv %s: expected f32 or bf16", o->kv), 2;
     if (o->train.what && !train_learn(o->train.what))
         return fail(err, "--what %s: expected r1, r2, r1r2, r1r2+norms or all", o->train.what), 2;
     if (read_secrets(&keys, o, err)) return -1;
-    if (!access(path, F_OK) && journal_read(path, refuse_record, path, &torn, err)) return -1;
     live *l = live_open(&o->live);
-    engine_owner owner = live_owner(l);
-    char *first = replay_begin(&r, &run, &o->by, &owner, err);
-    journal *j = first ? new_journal(path, l, err) : NULL;
+    journal *j = begin(o, &run, o->live.path, l, &r, err);
     if (!j) {
-        if (first) replay_close(&r);
-        free(first);
         live_close(l);
         return -1;
     }
-    live_start(l, r.e, &r.run.engine, j, 0, r.m.c.vocab);
-    live_note(l, J_OPEN, first, (uint32_t)strlen(first));
-    free(first);
     int bad = serve_all(o, &keys, l, &r, &open, err);
     bad = end_serving(o, &keys, l, &r, j, bad, err);
-    if (!open) unlink(path); // nothing was served
+    if (!open) unlink(o->live.path); // nothing was served
     return bad;
 }
 
@@ -641,6 +671,41 @@ static int run_resume(const options *o, char err[ERR]) {
     fprintf(stderr, "%s: goes on at turn %llu, version %llu\n", p.path, (unsigned long long)s.turn,
             (unsigned long long)s.version);
     int bad = serve_all(&with, &keys, l, &r, &open, err);
+    return end_serving(&with, &keys, l, &r, j, bad, err);
+}
+
+// A task, practised without clients: the engine and the journal are those of a server.
+static int run_practice(const options *o, char err[ERR]) {
+    replay_run run = {o->args[0], NULL, o->engine, 0};
+    replay_open r;
+    options with = *o;
+    secrets keys = {0};
+    char path[4096];
+    struct sigaction act = {.sa_handler = on_signal};
+    if (!o->train.out || o->text)
+        return fail(err, "train --task: expected --out DIR, no --text"), 2;
+    if (read_practice(o, o->task, &run.engine.practice, err)) return 2;
+    if (!ranks_alone(o->ranks)) return fail(err, "--task: expected one process, without mpirun"), 2;
+    if (o->train.what && !train_learn(o->train.what))
+        return fail(err, "--what %s: expected r1, r2, r1r2, r1r2+norms or all", o->train.what), 2;
+    snprintf(path, sizeof path, "%.4000s.journal", o->train.out);
+    run.engine.slots = 1, run.engine.context = 2;
+    with.live = (live_options){.path = path, .until_learned = 1, .said = practice_say};
+    live *l = live_open(&with.live);
+    replay_options again = {.path = path, .dir = o->args[0], .by = &o->by};
+    journal *j =
+        o->train.resume ? replay_resume(&r, &again, l, err) : begin(o, &run, path, l, &r, err);
+    if (!j) {
+        live_close(l);
+        return -1;
+    }
+    running = l, grace = 0;
+    sigaction(SIGTERM, &act, NULL);
+    sigaction(SIGINT, &act, NULL);
+    practice_begin(&r.run.engine, engine_now(r.e));
+    int bad = live_run(l, &r.m, err);
+    signal(SIGTERM, SIG_IGN);
+    signal(SIGINT, SIG_IGN);
     return end_serving(&with, &keys, l, &r, j, bad, err);
 }
 
@@ -719,7 +784,7 @@ static const command commands[] = {
      "       [--backend ref|simd|gpu] [--jobs N]",
      "learns a text; --init: random weights by the folder's config.json; --resume: goes on", 1,
      " --text --out --held --what --steps --stop --lr --warmup --batch --micro --ctx --seed --clip "
-     "--decay"
+     "--decay --task --method --group --kl --review --snapshot"
      " --every --init --resume --backend --jobs ",
      run_train, 1},
     {"journal", "FILE [--json] [--cut] [--key FILE.pub]   or   journal --keygen FILE",
@@ -739,7 +804,9 @@ static const command commands[] = {
      " --learn --feedback --journal --host --port --token-file --slots --context --pages --slice "
      "--queue --share --floor --kv --snapshot --grace --until-learned --sign --out --what --steps "
      "--lr "
-     "--warmup --batch --micro --ctx --seed --clip --decay --backend --jobs ",
+     "--warmup --batch --micro --ctx --seed --clip --decay --method --group --kl --review "
+     "--backend "
+     "--jobs ",
      run_serve, 1},
     {"resume",
      "JOURNAL [--model DIR] [--learn FILE] [--host H] [--port P] [--token-file FILE] [--queue N]\n"
@@ -829,6 +896,11 @@ static int parse(const command *c, int argc, char **argv, options *o) {
                           {"-n", .integer = &o->n, .lo = 1, .hi = 1 << 24},
                           {"--top-k", .integer = &o->top_k, .lo = 0, .hi = 1 << 24},
                           {"--held", .text = &o->held},
+                          {"--task", .text = &o->task},
+                          {"--method", .text = &o->method},
+                          {"--group", .integer = &o->engine.practice.group, .lo = 1, .hi = GROUP},
+                          {"--kl", .real = &o->engine.practice.kl, .lo = 0, .hi = 10},
+                          {"--review", .real = &o->engine.practice.review, .lo = 0, .hi = 1},
                           {"--what", .text = &o->train.what},
                           {"--out", .text = &o->train.out},
                           {"--stop", .integer = &o->train.stop, .lo = 0, .hi = 1 << 24},
@@ -925,11 +997,16 @@ int main(int argc, char **argv) {
                  .seed = 1,
                  .init = -1,
                  .kv = "f32",
+                 .method = "qgre",
                  .host = "127.0.0.1",
                  .port = 8080,
                  .grace = 5,
                  .live = {.queue = 64, .path = "assay.journal"},
-                 .engine = {.slots = 16, .slice = 64, .share = 60, .snapshot = 100},
+                 .engine = {.slots = 16,
+                            .slice = 64,
+                            .share = 60,
+                            .snapshot = 100,
+                            .practice = {.group = 16, .kl = 0.05, .review = 0.3}},
                  .train = {.warmup = -1, .clip = -1, .decay = -1}};
     char err[ERR] = "";
     const command *c = NULL;

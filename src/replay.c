@@ -16,6 +16,28 @@ static void hash_ids(const train_text *t, char hex[65]) {
     sodium_bin2hex(hex, 65, hash, sizeof hash);
 }
 
+// What practice has as defaults where learning a text has others.
+static void settle_practice(train_options *t, const model *m, qgre_options *q) {
+    int dense = t->what && !strcmp(t->what, "all");
+    if (!t->what && m->layer[0].w[0].kind == KIND_F32) dense = 1;
+    if (!t->steps) t->steps = 300;
+    if (!t->batch) t->batch = 8 * q->group;
+    if (!t->micro) t->micro = t->batch < 16 ? t->batch : 16;
+    if (!t->ctx) t->ctx = m->c.context < 160 ? (long)m->c.context : 160;
+    if (t->rate == 0) t->rate = dense ? 2e-4 : 1e-3;
+    if (t->decay < 0) t->decay = 0;
+}
+
+// The task's state, and the model as it began.
+static int open_practice(replay_open *r, char err[ERR]) {
+    const train_options *t = &r->run.engine.train;
+    const qgre_options *q = &r->run.engine.practice;
+    r->task = (qgre){.o = *q, .seed = t->seed, .t = r->t};
+    if (t->batch % q->group)
+        return fail(err, "--batch %ld: expected a multiple of --group %ld", t->batch, q->group);
+    return q->kl > 0 ? model_open(&r->began, r->run.dir, err) : 0;
+}
+
 // Model, text, and options that were not given.
 static int open_all(replay_open *r, const backend *by, char err[ERR]) {
     engine_options *o = &r->run.engine;
@@ -27,7 +49,7 @@ static int open_all(replay_open *r, const backend *by, char err[ERR]) {
     json_decref(said[0]), json_decref(said[1]);
     if (!tk) return -1;
     int32_t count = token_count(tk);
-    token_close(tk);
+    r->t = tk;
     if (model_open(&r->m, r->run.dir, err)) return -1;
     r->m.c.kv_bf16 = r->run.kv_bf16;
     o->known = count < r->m.c.vocab ? count : r->m.c.vocab;
@@ -38,23 +60,28 @@ static int open_all(replay_open *r, const backend *by, char err[ERR]) {
     t->dir = r->run.dir, t->by = by;
     o->samples_only = !r->run.text;
     int bad = r->run.text && train_read(&r->text, r->run.dir, r->run.text, r->m.c.vocab, err);
-    if (!bad && (r->run.text || o->feedback)) bad = train_settle(t, &r->m, err);
-    if (!r->run.text && !o->feedback) t->steps = 0;
+    if (o->practice.task) settle_practice(t, &r->m, &o->practice);
+    if (!bad && (r->run.text || o->feedback || o->practice.task)) bad = train_settle(t, &r->m, err);
+    if (!r->run.text && !o->feedback && !o->practice.task) t->steps = 0;
+    if (!bad && o->practice.task) bad = open_practice(r, err);
     if (!bad && r->run.text && r->text.n <= t->ctx)
         bad = fail(err, "%.300s: %ld tokens: expected more than --ctx %ld", r->run.text,
                    (long)r->text.n, t->ctx);
-    if (!bad) return 0;
-    free(r->text.id);
-    r->text.id = NULL;
-    model_close(&r->m);
-    return -1;
+    r->learn = (engine_learning){&r->text, o->practice.task ? &r->task : NULL,
+                                 r->began.layer ? &r->began : NULL};
+    return bad;
+}
+
+static engine *open_engine(replay_open *r, const backend *by, const engine_owner *owner) {
+    return engine_open(&r->m, by, &r->run.engine, &r->learn, owner);
 }
 
 static char *first_record(const replay_open *r, const char *backend_name) {
     const engine_options *o = &r->run.engine;
     const train_options *t = &o->train;
+    const qgre_options *q = &o->practice;
     char sha[2][65];
-    json_t *learn = json_null();
+    json_t *learn = json_null(), *practice = json_null();
     train_digest(&r->m, sha[0]);
     hash_ids(&r->text, sha[1]);
     if (t->steps)
@@ -62,6 +89,11 @@ static char *first_record(const replay_open *r, const char *backend_name) {
                           r->run.text, "sha256", sha[1], "what", t->what, "steps", t->steps,
                           "warmup", t->warmup, "batch", t->batch, "micro", t->micro, "ctx", t->ctx,
                           "seed", (long)t->seed, "lr", t->rate, "clip", t->clip, "decay", t->decay);
+    if (q->task)
+        practice =
+            json_pack("{s:s, s:s, s:I, s:f, s:f}", "name", q->task->name, "method",
+                      qgre_name(q->method), "group", q->group, "kl", q->kl, "review", q->review);
+    if (t->steps) json_object_set_new(learn, "task", practice);
     json_t *all = json_pack(
         "{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:s, s:o, s:s, s:I}",
         "format", "assay-journal 1", "model", r->run.dir, "sha256", sha[0], "known", o->known,
@@ -78,9 +110,12 @@ static char *first_record(const replay_open *r, const char *backend_name) {
 char *replay_begin(replay_open *r, const replay_run *run, const backend *by,
                    const engine_owner *owner, char err[ERR]) {
     *r = (replay_open){.run = *run};
-    if (open_all(r, by, err)) return NULL;
+    if (open_all(r, by, err)) {
+        replay_close(r);
+        return NULL;
+    }
     char *first = first_record(r, by->name);
-    r->e = engine_open(&r->m, by, &r->run.engine, &r->text, owner);
+    r->e = open_engine(r, by, owner);
     if (!engine_wake(r->e, 1, err)) return first;
     replay_close(r);
     free(first);
@@ -92,6 +127,22 @@ void replay_close(replay_open *r) {
     if (r->what) json_decref(r->what);
     free(r->text.id);
     if (r->m.layer) model_close(&r->m);
+    if (r->began.layer) model_close(&r->began);
+    if (r->t) token_close(r->t);
+}
+
+// What is practised. -1: no such thing.
+static int read_task(json_t *learn, qgre_options *q) {
+    const char *name = "", *method = "";
+    json_int_t group = 0;
+    if (json_unpack(learn, "{s:{s:s, s:s, s:I, s:F, s:F}}", "task", "name", &name, "method",
+                    &method, "group", &group, "kl", &q->kl, "review", &q->review))
+        return -1;
+    int m = qgre_named(method);
+    q->task = task_named(name), q->method = m < 0 ? QGRE_GATED : (qgre_method)m;
+    q->group = group >= 1 && group <= GROUP ? group : 1;
+    return !q->task || m < 0 || q->group != group || !(q->kl >= 0 && q->kl <= 10) ||
+           !(q->review >= 0 && q->review <= 1);
 }
 
 // The record's numbers back into r->run; -1: it is not such a record.
@@ -120,12 +171,14 @@ static int read_first(replay_open *r, const journal_record *rec, char sha[2][65]
            n[4] > 4096 || n[5] > 99 || n[6] > 4096 || n[7] < 1 ||
            (o->feedback && !json_is_object(learn));
     text = json_object_get(learn, "text");
+    if (json_is_object(json_object_get(learn, "task"))) bad |= read_task(learn, &o->practice);
     if (json_is_object(learn))
-        bad |= !(json_is_string(text) || (json_is_null(text) && o->feedback)) || l[0] < 1 ||
-               l[0] > 1 << 24 || l[1] < 0 || l[1] > l[0] || l[2] < 1 || l[2] > 4096 || l[3] < 1 ||
-               l[3] > l[2] || l[4] < 1 || l[4] > 1 << 20 || !train_learn(t->what) ||
-               !(t->rate > 0 && t->rate <= 1) || !(t->clip >= 0 && t->clip <= 1e9) ||
-               !(t->decay >= 0 && t->decay <= 1);
+        bad |=
+            !(json_is_string(text) || (json_is_null(text) && (o->feedback || o->practice.task))) ||
+            l[0] < 1 || l[0] > 1 << 24 || l[1] < 0 || l[1] > l[0] || l[2] < 1 || l[2] > 4096 ||
+            l[3] < 1 || l[3] > l[2] || l[4] < 1 || l[4] > 1 << 20 || !train_learn(t->what) ||
+            !(t->rate > 0 && t->rate <= 1) || !(t->clip >= 0 && t->clip <= 1e9) ||
+            !(t->decay >= 0 && t->decay <= 1);
     if (bad) return fail(err, "an option is out of range");
     o->known = n[0], o->slots = n[1], o->context = n[2], o->pages = n[3], o->slice = n[4];
     o->share = n[5], o->floor = n[6], o->snapshot = n[7];
@@ -159,7 +212,7 @@ static int open_again(replay_open *r, const journal_record *rec, const replay_op
     if (r->run.engine.train.steps && r->run.text && strcmp(now, sha[1]))
         return fail(err, "%.300s: another text: the journal's has SHA-256 %.16s.. of its ids",
                     r->run.text, sha[1]);
-    r->e = engine_open(&r->m, o->by, &r->run.engine, &r->text, owner);
+    r->e = open_engine(r, o->by, owner);
     return 0;
 }
 
@@ -301,7 +354,8 @@ static int take_record(void *ctx, const journal_record *rec, char err[ERR]) {
     if (rec->number == 1) {
         bad = open_again(r->open, rec, r->o, &r->owner, why);
         if (!bad && !r->from) bad = engine_wake(r->open->e, r->serve, why);
-    } else if (rec->kind == J_TOKENS || rec->kind == J_UPDATE || rec->kind == J_SNAPSHOT) {
+    } else if (rec->kind == J_TOKENS || rec->kind == J_ROLLOUT || rec->kind == J_REWARD ||
+               rec->kind == J_UPDATE || rec->kind == J_SNAPSHOT) {
         bad = replay_output(r, rec, why);
     } else if (rec->kind != J_SIGNATURE) {
         bad = replay_input(r, rec, why);

@@ -33,6 +33,10 @@ typedef struct {
     replay_run run;
     model m;
     train_text text;
+    tokenizer *t; // of a task
+    qgre task;
+    model began; // of a task with a divergence from it
+    engine_learning learn;
     engine *e;
     uint64_t records;
     struct json_t *what; // the first record, which run may point into

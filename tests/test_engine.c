@@ -16,6 +16,7 @@ typedef struct {
     model m;
     engine *e;
     train_text text;
+    engine_learning learning;
     uint8_t *out;
     size_t size;
     int32_t tokens[REQUESTS + 1][MOST];
@@ -52,7 +53,8 @@ static void begin(world *w, const engine_options *o) {
     for (int i = 0; i < TEXT; i++) w->text.id[i] = (i * i + 3 * i) % (int)shape.vocab;
     if (o->train.steps && train_settle(&mine.train, &w->m, err)) must(!"options that fit");
     engine_owner owner = {.ctx = w, .made = keep};
-    w->e = engine_open(&w->m, &by, &mine, &w->text, &owner);
+    w->learning = (engine_learning){.text = &w->text};
+    w->e = engine_open(&w->m, &by, &mine, &w->learning, &owner);
     must(!engine_wake(w->e, 1, err));
 }
 

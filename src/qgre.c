@@ -1,0 +1,196 @@
+// qgre.c - choosing, judging, crediting, opening gates.
+#include "qgre.h"
+#include "num.h"
+#include "rng.h"
+
+static const float WORTH[2] = {0.3f, 1.0f}; // of structure, of truth
+static const float MALFORMED = -0.1f;       // for every token of an answer without its form
+enum { MEMORY = 16 };                       // answers over which a running mean forgets
+
+int qgre_named(const char *method) {
+    for (int i = QGRE_GATED; i <= QGRE_UNIFORM; i++)
+        if (!strcmp(method, qgre_name((qgre_method)i))) return i;
+    return -1;
+}
+
+const char *qgre_name(qgre_method method) {
+    static const char *const name[] = {"qgre", "credit", "uniform"};
+    return name[method];
+}
+
+float qgre_worth(const task *t, int quality) { return WORTH[t->quality[quality].truth]; }
+
+// ---- what is tried
+
+// Bits of the trained skills whose predecessors are mastered; without gates, of all.
+static uint32_t unlocked(const qgre *q) {
+    const task *t = q->o.task;
+    uint32_t whole = 0, open = 0;
+    for (int i = 0; i < t->skills; i++) whole |= (uint32_t)(q->now.skill[i].whole != 0) << i;
+    for (int i = 0; i < t->skills; i++)
+        if (t->skill[i].trained && (q->o.method != QGRE_GATED || !(t->skill[i].after & ~whole)))
+            open |= 1u << i;
+    return open;
+}
+
+static int pick(uint32_t set, uint32_t word) {
+    int n = __builtin_popcount(set), at = (int)((uint64_t)word * (uint64_t)n >> 32);
+    while (at--) set &= set - 1;
+    return __builtin_ctz(set);
+}
+
+int qgre_problem(const qgre *q, int64_t step, long group, task_problem *p) {
+    const uint32_t key[2] = {q->seed, 0x71677265}; // "qgre"
+    const uint32_t at[4] = {(uint32_t)group, 0, (uint32_t)step, 0};
+    rng_block w = rng_philox(key, at);
+    uint32_t open = unlocked(q), known = 0;
+    for (int i = 0; i < q->o.task->skills && q->o.method == QGRE_GATED; i++)
+        known |= (open >> i & 1 & (uint32_t)(q->now.skill[i].whole != 0)) << i;
+    uint32_t frontier = open & ~known;
+    int review = known && (!frontier || (double)rng_uniform(w.v[0]) < q->o.review);
+    int skill = pick(review ? known : frontier, w.v[1]);
+    q->o.task->problem(skill, w.v[2], w.v[3], 0, p);
+    return skill;
+}
+
+int64_t qgre_prompt(const qgre *q, const task_problem *p, int32_t **id, char err[ERR]) {
+    char *text;
+    const char *question = p->question;
+    *id = NULL;
+    if (token_chat(q->t, (const char *[]){"user"}, &question, 1, &text, err)) return -1;
+    int64_t n = token_encode(q->t, text, strlen(text), 0, id, err);
+    free(text);
+    return n;
+}
+
+// ---- what is judged
+
+// Where the answer proper begins: behind the thoughts of a model that thinks aloud. SIZE_MAX: they
+// do not end.
+static size_t behind_thoughts(const char *text, size_t n) {
+    static const char open[] = "<think>", close[] = "</think>";
+    size_t at = 0, head = sizeof open - 1, tail = sizeof close - 1;
+    while (at < n && strchr(" \t\n", text[at])) at++;
+    if (n - at < head || memcmp(text + at, open, head)) return 0;
+    for (at += head; at + tail <= n; at++)
+        if (!memcmp(text + at, close, tail)) {
+            for (at += tail; at < n && text[at] == '\n';) at++;
+            return at;
+        }
+    return SIZE_MAX;
+}
+
+// The section of the byte at `from`, -1: of none.
+static int section_of(const task_verdict *v, int sections, size_t from) {
+    for (int s = 0; s < sections; s++)
+        if (from >= v->span[s].from && from < v->span[s].to) return s;
+    return -1;
+}
+
+// Judges an answer's text; of each token its section, in section [n].
+static void judge(const qgre *q, const task_problem *p, const uint32_t seed[2], qgre_answer *a,
+                  int8_t *section) {
+    const task *t = q->o.task;
+    size_t room = token_room(q->t), size = 0;
+    char *text = must_alloc((size_t)a->n + 1, room);
+    size_t *from = must_alloc((size_t)a->n + 1, sizeof *from);
+    int64_t n = a->n - (a->ended != 0);
+    for (int64_t i = 0; i < n; i++) {
+        from[i] = size;
+        size += token_bytes(q->t, a->id[i], text + size, room);
+    }
+    from[n] = size;
+    size_t skip = behind_thoughts(text, size);
+    a->verdict = (task_verdict){0};
+    if (a->ended && skip <= size) task_judge(t, p, text + skip, size - skip, seed, &a->verdict);
+    // A token belongs to the section that holds its first byte; the end, to the last line.
+    for (int64_t i = 0; i < a->n; i++) {
+        size_t byte = i < n ? from[i] : size ? size - 1 : 0;
+        section[i] = -1;
+        if (a->verdict.formed && byte >= skip)
+            section[i] = (int8_t)section_of(&a->verdict, t->sections, byte - skip);
+        else if (!a->verdict.formed && (skip > size || byte >= skip))
+            section[i] = SECTIONS; // of the whole
+    }
+    free(text);
+    free(from);
+}
+
+// ---- what counts
+
+uint32_t qgre_counts(const qgre *q, int skill) {
+    const task *t = q->o.task;
+    uint32_t open = 0;
+    for (int k = 0; k < t->qualities; k++)
+        if (q->o.method != QGRE_GATED || !(t->quality[k].rests & ~q->now.skill[skill].mastered))
+            open |= 1u << k;
+    return open;
+}
+
+// An answer goes into its skill's window; gates open and close by the window's means.
+static void note(qgre *q, int skill, uint32_t passed) {
+    const task *t = q->o.task;
+    qgre_skill *s = &q->now.skill[skill];
+    uint32_t all = (1u << t->qualities) - 1;
+    s->passed[s->seen++ % t->window] = passed;
+    for (int k = 0; k < t->qualities; k++) {
+        float r = (float)(passed >> k & 1);
+        s->mean[k] = num_add(s->mean[k], num_div(num_sub(r, s->mean[k]), (float)MEMORY));
+    }
+    if (s->seen < t->window) return;
+    for (int k = 0; k < t->qualities; k++) {
+        long have = 0;
+        for (long i = 0; i < t->window; i++) have += s->passed[i] >> k & 1;
+        float mean = num_div((float)have, (float)t->window);
+        if (mean >= t->mastery) s->mastered |= 1u << k;
+        if (mean < t->regression) s->mastered &= ~(1u << k);
+    }
+    s->whole = s->mastered == all;
+}
+
+// ---- what is earned
+
+// Advantage of passing or not: against the others of the group, or what was usual.
+static float advantage(const qgre_skill *s, int quality, long passed, int64_t all, long n) {
+    if (n == 1) return num_sub((float)passed, s->mean[quality]);
+    return num_div((float)(n * passed - all), (float)(n - 1));
+}
+
+// The reward of each section, over the qualities that count; uniform: the sum, in all of them.
+static void earn(const qgre *q, int skill, const qgre_answer *a, const int64_t *all, long n,
+                 float worth[SECTIONS + 1]) {
+    const task *t = q->o.task;
+    uint32_t counts = qgre_counts(q, skill);
+    float sum = 0;
+    for (int s = 0; s < SECTIONS; s++) worth[s] = 0;
+    for (int k = 0; k < t->qualities; k++) {
+        if (!(counts >> k & 1)) continue;
+        float x = advantage(&q->now.skill[skill], k, a->verdict.passed >> k & 1, all[k], n);
+        x = num_mul(qgre_worth(t, k), x);
+        worth[t->quality[k].section] = num_add(worth[t->quality[k].section], x);
+        sum = num_add(sum, x);
+    }
+    for (int s = 0; s < SECTIONS && q->o.method == QGRE_UNIFORM; s++) worth[s] = sum;
+    worth[SECTIONS] = MALFORMED;
+}
+
+void qgre_judge(qgre *q, int64_t step, long group, int skill, const task_problem *p,
+                qgre_answer *answer, long n) {
+    const uint32_t seed[2] = {q->seed ^ (uint32_t)step, (uint32_t)group ^ 0x6a756467}; // "judg"
+    int8_t **section = must_alloc((size_t)n, sizeof *section);
+    int64_t all[QUALITIES] = {0};
+    for (long i = 0; i < n; i++) section[i] = must_alloc((size_t)answer[i].n + 1, 1);
+#pragma omp parallel for schedule(dynamic)
+    for (long i = 0; i < n; i++) judge(q, p, seed, &answer[i], section[i]);
+    for (long i = 0; i < n; i++)
+        for (int k = 0; k < q->o.task->qualities; k++) all[k] += answer[i].verdict.passed >> k & 1;
+    for (long i = 0; i < n; i++) {
+        float worth[SECTIONS + 1];
+        earn(q, skill, &answer[i], all, n, worth);
+        for (int64_t k = 0; k < answer[i].n; k++)
+            answer[i].advantage[k] = section[i][k] < 0 ? 0 : worth[section[i][k]];
+        free(section[i]);
+    }
+    free(section);
+    for (long i = 0; i < n; i++) note(q, skill, answer[i].verdict.passed);
+}
