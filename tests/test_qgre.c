@@ -1,0 +1,205 @@
+// test_qgre - credit, baselines, gates and escalation, with figures worked out by hand.
+#include "qgre.h"
+#include <math.h>
+
+static int failed;
+static void check(int ok, const char *what) {
+    printf("%s qgre: %s\n", ok ? "ok" : "FAIL", what);
+    failed |= !ok;
+}
+
+// Two lines "p = ..", "T = .."; the qualities of each: that it is a number (structure), and which.
+static void problem(int skill, uint32_t seed, uint32_t number, int held, task_problem *p) {
+    (void)seed, (void)number, (void)held;
+    *p = (task_problem){.bound = 1};
+    snprintf(p->question, sizeof p->question, "q");
+    strcpy(p->bind[0].name, "W");
+    snprintf(p->bind[0].text, sizeof p->bind[0].text, "%d", 7 + skill);
+}
+static const task_section sections[] = {{"p", "A"}, {"T", "B"}};
+static const task_quality qualities[] = {{"p s", 0, 0, "A_q = 0", 0},
+                                         {"p t", 0, 1, "A = W", 1},
+                                         {"T s", 1, 0, "B_q = 0", 0},
+                                         {"T t", 1, 1, "B = 2*W", 4 | 2}};
+static const task_skill skills[] = {{"first", 0, 1}, {"second", 1, 1}, {"never", 1, 0}};
+static const char *const variables[] = {"q", NULL};
+static const task small = {.name = "small",
+                           .variable = variables,
+                           .sections = 2,
+                           .qualities = 4,
+                           .skills = 3,
+                           .section = sections,
+                           .quality = qualities,
+                           .skill = skills,
+                           .window = 10,
+                           .mastery = .8f,
+                           .regression = .65f,
+                           .problem = problem};
+
+typedef struct {
+    qgre_answer a[8];
+    float advantage[8][64];
+    int32_t *id[8];
+    task_problem p;
+} group;
+
+// Answers of the tokenizer's tokens, each with its end token unless it ends in '~'.
+static void judge(qgre *q, group *g, const char *const *text, long n) {
+    char err[ERR];
+    int32_t end = token_id(q->t, "<|im_end|>");
+    *g = (group){.p = {.bound = 0}};
+    problem(0, 0, 0, 0, &g->p);
+    for (long i = 0; i < n; i++) {
+        size_t size = strlen(text[i]);
+        int cut = size && text[i][size - 1] == '~';
+        int64_t k = token_encode(q->t, text[i], size - (size_t)cut, 0, &g->id[i], err);
+        g->id[i] = realloc(g->id[i], (size_t)(k + 1) * 4);
+        g->id[i][k] = end;
+        g->a[i] = (qgre_answer){.id = g->id[i], .n = k + !cut, .ended = !cut};
+        g->a[i].advantage = g->advantage[i];
+    }
+    qgre_judge(q, 3, 0, 0, &g->p, g->a, n);
+}
+
+static void done(group *g) {
+    for (int i = 0; i < 8; i++) free(g->id[i]);
+}
+
+static int near(float a, double b) { return fabs((double)a - b) < 1e-6; }
+
+// Every token of an answer has this advantage from .. to - 1.
+static int all_are(const float *x, int from, int to, double value) {
+    int ok = 1;
+    for (int i = from; i < to; i++) ok &= near(x[i], value);
+    return ok;
+}
+
+static qgre fresh(const tokenizer *t, qgre_method m) {
+    return (qgre){.o = {.task = &small, .method = m, .group = 4, .review = 0.3}, .seed = 5, .t = t};
+}
+
+// Tokens of "p = 7\nT = 3": label, 7, line end, label, 3, end: six.
+static void credit(const tokenizer *t) {
+    static const char *const text[] = {"p = 7\nT = 3", "p = q\nT = 14", "p = 8\nT = q",
+                                       "p = 7\nT = "};
+    group g;
+    qgre q = fresh(t, QGRE_CREDIT);
+    judge(&q, &g, text, 4);
+    uint32_t want[] = {7, 4 | 8, 1, 3};
+    int ok = 1;
+    for (int i = 0; i < 4; i++) ok &= g.a[i].verdict.formed && g.a[i].verdict.passed == want[i];
+    check(ok, "verdicts");
+    // p structure: 3 of 4 pass, p truth 2 of 4, T structure 2 of 4, T truth 1 of 4. Of the first:
+    // p: .3 (4 - 3)/3 + 1 (4 - 2)/3; T: .3 (4 - 2)/3 - 1/3.
+    const float *x = g.advantage[0];
+    check(all_are(x, 1, 3, .3 / 3 + 2. / 3),
+          "credit: a section's own qualities, with its line end");
+    check(all_are(x, 4, 6, .3 * 2 / 3 - 1. / 3), "credit: the end belongs to the last line");
+    check(near(x[0], 0) && near(x[3], 0), "credit: labels earn nothing");
+    check(all_are(g.advantage[1], 1, 3, -.3 - 2. / 3) && all_are(g.advantage[1], 4, 7, .2 + 1),
+          "credit: right in one section, wrong in another");
+    done(&g);
+    q = fresh(t, QGRE_UNIFORM);
+    judge(&q, &g, text, 4);
+    check(all_are(g.advantage[0], 1, 3, .1 + 2. / 3 + .2 - 1. / 3) &&
+              near(g.advantage[0][4], .1 + 2. / 3 + .2 - 1. / 3),
+          "uniform: all qualities in every section");
+    done(&g);
+    q = fresh(t, QGRE_GATED);
+    judge(&q, &g, text, 4);
+    check(all_are(g.advantage[0], 1, 3, .1) && all_are(g.advantage[0], 4, 6, .2),
+          "gates: truth does not count before structure is mastered");
+    done(&g);
+}
+
+static void malformed(const tokenizer *t) {
+    static const char *const text[] = {"p = 7\nT = 14~", "p = 7\np = 7\nT = 14", "T = 14\np = 7",
+                                       "p = 7\nT = 14\nq"};
+    group g;
+    qgre q = fresh(t, QGRE_CREDIT);
+    judge(&q, &g, text, 4);
+    check(!g.a[0].verdict.formed && !g.a[1].verdict.formed && !g.a[3].verdict.formed &&
+              !(g.a[0].verdict.passed | g.a[1].verdict.passed | g.a[3].verdict.passed),
+          "malformed: no end, two lines of a label, something more");
+    check(all_are(g.advantage[0], 0, (int)g.a[0].n, -.1), "malformed: a small negative everywhere");
+    check(g.a[2].verdict.passed == 15 && g.advantage[2][2] > .9f,
+          "lines in another order are read");
+    done(&g);
+    static const char *const thought[] = {"<think>T = 3</think>\n\np = 7\nT = 14",
+                                          "<think>p = 7\nT = 14"};
+    q = fresh(t, QGRE_CREDIT);
+    judge(&q, &g, thought, 2);
+    int thoughts = 0; // tokens up to the first of the answer's own value
+    while (thoughts < g.a[0].n && near(g.advantage[0][thoughts], 0)) thoughts++;
+    check(g.a[0].verdict.passed == 15 && thoughts > 10 && thoughts < (int)g.a[0].n,
+          "thoughts earn nothing");
+    check(!g.a[1].verdict.formed, "thoughts that do not end are no answer");
+    done(&g);
+}
+
+static void alone(const tokenizer *t) {
+    static const char *const right[] = {"p = 7\nT = 14"};
+    group g;
+    qgre q = fresh(t, QGRE_CREDIT);
+    judge(&q, &g, right, 1);
+    check(all_are(g.advantage[0], 1, 3, 1.3), "a group of one: against the running mean");
+    done(&g);
+    check(near(q.now.skill[0].mean[1], 1. / 16), "the mean moves by a sixteenth");
+    judge(&q, &g, right, 1);
+    check(all_are(g.advantage[0], 1, 3, 1.3 * 15 / 16), "a full reward is still reinforced");
+    done(&g);
+}
+
+static void gates(const tokenizer *t) {
+    static const char *const right[] = {"p = 7\nT = 14", "p = 7\nT = 14", "p = 7\nT = 14",
+                                        "p = 7\nT = 14"};
+    static const char *const loose[] = {"p = 1\nT = 1", "p = 1\nT = 1", "p = 1\nT = 1",
+                                        "p = q\nT = q"};
+    group g;
+    task_problem p;
+    qgre q = fresh(t, QGRE_GATED);
+    check(qgre_counts(&q, 0) == (1 | 4), "gates: structure counts first");
+    for (int i = 0; i < 2; i++) judge(&q, &g, loose, 4), done(&g);
+    check(q.now.skill[0].mastered == 0, "gates: nothing before the window is full");
+    judge(&q, &g, loose, 4), done(&g); // of the first ten 8 have their structure, of the last 7
+    check(q.now.skill[0].mastered == 5, "gates: mastered at .8, and still so at .7");
+    for (int i = 0; i < 3; i++) judge(&q, &g, right, 4), done(&g);
+    check(q.now.skill[0].mastered == 15 && q.now.skill[0].whole && qgre_counts(&q, 0) == 15,
+          "gates: all open");
+    int second = 0, first = 0, never = 0;
+    for (int i = 0; i < 1000; i++) {
+        int s = qgre_problem(&q, i, 0, &p);
+        first += s == 0, second += s == 1, never += s == 2;
+    }
+    check(never == 0 && first > 250 && first < 350 && first + second == 1000,
+          "escalation: the frontier, and reviews three times of ten");
+    for (int i = 0; i < 2; i++) judge(&q, &g, loose, 4), done(&g); // 2 of 10 right: p truth falls
+    check((q.now.skill[0].mastered & 2) == 0 && (q.now.skill[0].mastered & 1),
+          "gates: truth falls back, structure stays by hysteresis");
+    check(!(qgre_counts(&q, 0) & 8) && qgre_problem(&q, 0, 0, &p) == 0,
+          "gates: what rests on it no longer counts, the next skill is locked");
+    q = fresh(t, QGRE_UNIFORM);
+    second = 0;
+    for (int i = 0; i < 1000; i++) second += qgre_problem(&q, i, 0, &p) == 1;
+    check(second > 440 && second < 560, "without gates: all trained skills alike");
+    q = fresh(t, QGRE_GATED);
+    int s = 1;
+    for (int i = 0; i < 100; i++) s &= qgre_problem(&q, i, 1, &p) == 0;
+    check(s, "escalation: locked skills are not tried");
+}
+
+int main(void) {
+    char err[ERR];
+    tokenizer *t = token_open("vectors/tiny", err);
+    if (!t) {
+        printf("FAIL qgre: %s\n", err);
+        return 1;
+    }
+    credit(t);
+    malformed(t);
+    alone(t);
+    gates(t);
+    check(qgre_named("credit") == QGRE_CREDIT && qgre_named("grpo") < 0, "methods by name");
+    token_close(t);
+    return failed;
+}
