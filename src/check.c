@@ -8,8 +8,8 @@ enum {
     DRAWN = 8,   // points drawn to find so many at which both have a value
 };
 
-// What a node is. NUMBER: value / 10^b. BOUND: what a name stands for; SLOPE: its derivative of
-// order `value` by the variable a.
+// What a node is. BOUND: what a name stands for; SLOPE: its derivative of order `value` by the
+// variable a.
 enum {
     NUMBER,
     VARIABLE,
@@ -97,13 +97,16 @@ static int digits(reader *r, int had, int32_t *v) {
     return k > had ? k : refuse(r, "expected a digit");
 }
 
+// A decimal is a quotient: 0.25 is 25 / 100.
 static int number(reader *r) {
-    int32_t v = 0;
-    int whole = digits(r, 0, &v), all = whole;
-    if (whole > 0 && begins(r, ".")) r->at++, all = digits(r, whole, &v);
+    check_node x = {.op = NUMBER}, ten = {.op = NUMBER, .value = 1};
+    int whole = digits(r, 0, &x.value), all = whole;
+    if (whole > 0 && begins(r, ".")) r->at++, all = digits(r, whole, &x.value);
     if (all < 0) return -1;
-    check_node x = {.op = NUMBER, .b = (int16_t)(all - whole), .value = v};
-    return node(r, x, 1, all > whole);
+    int a = node(r, x, 1, 0);
+    if (all == whole || a < 0) return a;
+    for (; whole < all; whole++) ten.value *= 10;
+    return join(r, DIVIDE, a, node(r, ten, 1, 0));
 }
 
 // Takes the longest name that comes next; -1: none is known.
@@ -283,17 +286,22 @@ static uint64_t raise(const field *f, uint64_t a, uint64_t e) {
     return x;
 }
 
-// Strong probable primes to the first nine primes are primes below 2^61 (Jiang, Deng 2014).
-static int is_prime(const field *f) {
+// Sets up the field of an odd p; 0: p is no prime. Strong probable primes to the first nine primes
+// are primes below 2^61 (Jiang, Deng 2014).
+static int prime_field(field *f, uint64_t p) {
     static const uint64_t base[] = {2, 3, 5, 7, 11, 13, 17, 19, 23};
-    int twos = __builtin_ctzll(f->p - 1);
     for (int i = 0; i < 9; i++)
-        if (f->p % base[i] == 0) return 0;
+        if (p % base[i] == 0) return 0;
+    uint64_t inverse = p; // 1/p mod 2^3; each step doubles the bits
+    for (int k = 0; k < 5; k++) inverse *= 2 - p * inverse;
+    *f = (field){.p = p, .inverse = -inverse, .one = -p % p};
+    f->square = (uint64_t)((unsigned __int128)f->one * f->one % p);
+    int twos = __builtin_ctzll(p - 1);
     for (int i = 0; i < 9; i++) {
-        uint64_t x = raise(f, times(f, base[i], f->square), (f->p - 1) >> twos);
+        uint64_t x = raise(f, times(f, base[i], f->square), p >> twos);
         if (x == f->one) continue;
-        for (int k = 1; k < twos && x != f->p - f->one; k++) x = times(f, x, x);
-        if (x != f->p - f->one) return 0;
+        for (int k = 1; k < twos && x != p - f->one; k++) x = times(f, x, x);
+        if (x != p - f->one) return 0;
     }
     return 1;
 }
@@ -308,28 +316,16 @@ typedef struct {
 
 enum { PRIME = 0x63686b00, COORDINATE, CIRCLE }; // "chk": no other stream ends so
 
-static uint64_t word(const point *at, uint64_t which, uint32_t kind) {
+// A number below the limit, each with a probability of at most 1 / limit + 2^-64.
+static uint64_t drawn(const point *at, uint64_t which, uint32_t kind, uint64_t limit) {
     const uint32_t ctr[4] = {(uint32_t)which, (uint32_t)(which >> 32), at->number, kind};
     rng_block x = rng_philox(at->seed, ctr);
-    return (uint64_t)x.v[0] << 32 | x.v[1];
-}
-
-// Each residue with a probability of at most 2^-60 + 2^-64.
-static uint64_t residue(const point *at, uint64_t which, uint32_t kind) {
-    return (uint64_t)((unsigned __int128)word(at, which, kind) * at->f.p >> 64);
+    return (uint64_t)((unsigned __int128)((uint64_t)x.v[0] << 32 | x.v[1]) * limit >> 64);
 }
 
 static void draw(point *at) {
-    field *f = &at->f;
-    for (uint64_t i = 0;; i++) {
-        f->p = 1ull << 60 | word(at, i, PRIME) >> 4 | 1;
-        f->inverse = f->p; // 1/p mod 2^3; each step doubles the bits
-        for (int k = 0; k < 5; k++) f->inverse *= 2 - f->p * f->inverse;
-        f->inverse = -f->inverse;
-        f->one = -f->p % f->p;
-        f->square = (uint64_t)((unsigned __int128)f->one * f->one % f->p);
-        if (is_prime(f)) return;
-    }
+    for (uint64_t i = 0;; i++)
+        if (prime_field(&at->f, 1ull << 60 | drawn(at, i, PRIME, 1ull << 60) | 1)) return;
 }
 
 // A value and its first and second derivative by a variable.
@@ -359,7 +355,7 @@ static int series_over(const field *f, const series *a, const series *b, series 
 static int turn(const point *at, int op, const series *u, series *out) {
     const field *f = &at->f;
     uint64_t x = u->v[0], other = minus(f, 0, x), angle = x < other ? x : other;
-    uint64_t t = angle ? residue(at, angle, CIRCLE) : 0, t2 = times(f, t, t);
+    uint64_t t = angle ? drawn(at, angle, CIRCLE, f->p) : 0, t2 = times(f, t, t);
     uint64_t below = plus(f, f->one, t2), i = raise(f, below, f->p - 2);
     uint64_t c = times(f, minus(f, f->one, t2), i), s = times(f, plus(f, t, t), i);
     if (!below) return -1;
@@ -379,16 +375,13 @@ static int evaluate(const point *at, const check_expr *e, int by, series *out) {
     for (int i = 0; i < e->nodes; i++) {
         const check_node *x = &e->node[i];
         const series *a = &v[x->a], *b = &v[x->b];
-        series y = {{0}}, ten = {{f->one}};
+        series y = {{0}};
         int bad = 0;
         switch (x->op) {
-        case NUMBER:
-            y.v[0] = times(f, (uint64_t)x->value, f->square);
-            for (int k = 0; k < x->b; k++) ten.v[0] = times(f, ten.v[0], times(f, 10, f->square));
-            if (x->b) bad = series_over(f, &y, &ten, &y);
-            break;
+        case NUMBER: y.v[0] = times(f, (uint64_t)x->value, f->square); break;
         case VARIABLE:
-            y = (series){{residue(at, x->name, COORDINATE), x->name == by ? f->one : 0}};
+            y.v[0] = drawn(at, x->name, COORDINATE, f->p);
+            y.v[1] = x->name == by ? f->one : 0;
             break;
         case BOUND: bad = evaluate(at, at->scope->of[x->name].is, by, &y); break;
         case SLOPE:

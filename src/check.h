@@ -23,8 +23,8 @@ enum {
 typedef struct {
     uint8_t op;
     uint8_t name;  // of the scope
-    int16_t a, b;  // operands: nodes before this one; a slope's variable; a number's decimals
-    int32_t value; // of a number without its point; an exponent; order of a slope
+    int16_t a, b;  // operands: nodes before this one; a: a slope's variable
+    int32_t value; // of a number; an exponent; order of a slope
 } check_node;
 
 typedef struct {
