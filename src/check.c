@@ -32,6 +32,7 @@ typedef struct {
     int bound;                                   // names of expressions are known
     int depth;                                   // open brackets and signs
     int degree[CHECK_NODES], below[CHECK_NODES]; // of the nodes' numerators and denominators
+    int large;                                   // it was refused for its degree
     check_expr *e;
     char *err;
 } reader;
@@ -60,14 +61,13 @@ static int take(reader *r, const char *word) {
 
 static int is_letter(int c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
-// Adds a node, whose place it returns. What is too large differs from what cannot be read: only
-// then the degree of the expression is above its limit.
+// Adds a node, whose place it returns.
 static int node(reader *r, check_node x, int degree, int below) {
     check_expr *e = r->e;
     if (e->nodes == CHECK_NODES) return refuse(r, "more than 256 nodes");
     e->size += x.op == BOUND || x.op == SLOPE ? r->scope->of[x.name].is->size : 1;
     if (degree > CHECK_DEGREE || below > CHECK_DEGREE || e->size > SIZE) {
-        e->degree = CHECK_DEGREE + 1;
+        r->large = 1;
         return refuse(r, "the degree is above 4096");
     }
     r->degree[e->nodes] = degree;
@@ -231,16 +231,17 @@ static int sum(reader *r) {
     return a;
 }
 
+// -2: an expression, but too large.
 static int read_all(check_expr *e, const char *text, size_t n, const check_scope *s, int bound,
                     char err[ERR]) {
     reader r = {.text = text, .n = n, .scope = s, .bound = bound, .e = e, .err = err};
-    e->nodes = e->size = e->slopes = e->degree = e->below = 0;
+    e->nodes = e->degree = e->below = e->size = e->slopes = 0;
     if (n > CHECK_BYTES) return fail(err, "expression: %zu bytes, at most %d", n, CHECK_BYTES);
     int a = sum(&r);
     if (a >= 0 && next(&r) >= 0) a = refuse(&r, "expected an operator or the end");
     if (a < 0) {
-        e->nodes = 0;
-        return -1;
+        e->nodes = e->size = e->slopes = 0;
+        return r.large ? -2 : -1;
     }
     e->degree = r.degree[a];
     e->below = r.below[a];
@@ -248,12 +249,12 @@ static int read_all(check_expr *e, const char *text, size_t n, const check_scope
 }
 
 int check_read(check_expr *e, const char *text, size_t n, const check_scope *s, char err[ERR]) {
-    return read_all(e, text, n, s, 0, err);
+    return read_all(e, text, n, s, 0, err) ? -1 : 0;
 }
 
 int check_read_bound(check_expr *e, const char *text, size_t n, const check_scope *s,
                      char err[ERR]) {
-    return read_all(e, text, n, s, 1, err);
+    return read_all(e, text, n, s, 1, err) ? -1 : 0;
 }
 
 // Residues x of a prime p stand as 2^64 x mod p (Montgomery).
@@ -434,9 +435,8 @@ int check_holds(const char *conditions, const check_scope *s, const uint32_t see
         int not = from[left - 1] == '!';
         check_expr a, b;
         char err[ERR];
-        must(!check_read_bound(&a, from, left - (size_t) not, s, err) || a.degree > CHECK_DEGREE);
-        must(!check_read_bound(&b, from + left + 1, n - left - 1, s, err) ||
-             b.degree > CHECK_DEGREE);
+        must(read_all(&a, from, left - (size_t) not, s, 1, err) != -1);
+        must(read_all(&b, from + left + 1, n - left - 1, s, 1, err) != -1);
         if (check_equal(&a, &b, s, seed) != !not ) return 0;
         from += n;
         if (!*from) return 1;
