@@ -123,7 +123,7 @@ static void bind(task_problem *p, const char *name, const char *text, values is)
         int stands = *text >= 'A' && *text <= 'Z' && is[(int)*text][0];
         task_add(filled, sizeof filled, "%s", stands ? is[(int)*text] : letter);
     }
-    task_bind(p, name, filled);
+    task_bind(p, name, "%s", filled);
 }
 
 // Problems whose numbers add up to a multiple of 5 are kept for measuring.
