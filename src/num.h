@@ -41,9 +41,12 @@ NUM static inline float num_power_of_two(int k) {
 // it. The errors are the largest over all 2^32 arguments.
 
 // e^x, error below 0.91 ulp: +0 below -103.98, gradual underflow, +inf from 88.73 on.
+// Limits and NaN by the words: comparisons of floats stay branches, and a loop with branches gets
+// no vector instructions.
 NUM static inline float num_exp(float x) {
-    if (x != x) return x;
-    x = x > 89.0f ? 89.0f : x < -104.0f ? -104.0f : x;
+    uint32_t sign = num_bits(x) & 0x80000000u, a = num_bits(x) ^ sign;
+    uint32_t most = sign ? 0x42d00000u : 0x42b20000u; // -104 and 89
+    x = num_float(sign | (a < most ? a : most));
     // x = n ln 2 + r, n in -150..128, |r| < 0.3466; 0x1.62e4p-1 has 15 bits: n times it is exact
     float n = num_rint(x * 0x1.715476p+0f);
     float r = num_fma(n, -0x1.7f7d1cp-20f, num_fma(n, -0x1.62e4p-1f, x));
@@ -52,7 +55,9 @@ NUM static inline float num_exp(float x) {
     p = num_fma(num_fma(num_fma(p, r, 0.5f), r, 1.0f), r, 1.0f); // e^r, 0.7..1.42
     // 2^n = 2^(k-h) * 2^h, both normal: only the last product can round
     int32_t k = (int32_t)n, h = k / 2;
-    return p * num_float((uint32_t)(k - h + 127) << 23) * num_float((uint32_t)(h + 127) << 23);
+    p = p * num_float((uint32_t)(k - h + 127) << 23) * num_float((uint32_t)(h + 127) << 23);
+    int32_t nan = (int32_t)(0x7f800000u - a) >> 31; // all ones or none
+    return num_float(num_bits(p) | (uint32_t)nan);
 }
 
 // ln x, error below 0.94 ulp; -inf for +0 and -0, NaN below.
@@ -74,8 +79,9 @@ NUM static inline float num_log(float x) {
 
 // 1 / (1 + e^-x), error below 2.41 ulp; the exponential is at most 1, so nothing overflows.
 NUM static inline float num_sigmoid(float x) {
-    float e = num_exp(x < 0.0f ? x : -x);
-    return (x < 0.0f ? e : 1.0f) / (1.0f + e);
+    uint32_t u = num_bits(x), below = u & 0x80000000u;
+    float e = num_exp(num_float(u | 0x80000000u)); // of -|x|
+    return num_float(below ? num_bits(e) : 0x3f800000u) / (1.0f + e);
 }
 
 // tanh x, error below 1.50 ulp; the sign is copied, so it is odd in every bit.

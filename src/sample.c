@@ -60,9 +60,13 @@ int32_t sample_token(const float *logits, int64_t n, const sample_options *o, ui
         if (logits[i] > logits[top]) top = (int32_t)i;
     if (o->temperature <= 0) return top;
     candidate *c = must_alloc((size_t)n, sizeof *c);
-    for (int64_t i = 0; i < n; i++) {
-        float e = num_exp(num_div(num_sub(logits[i], logits[top]), o->temperature));
-        c[i] = (candidate){(uint64_t)num_mul(e, 0x1p32f), (int32_t)i};
+    float e[64], most = logits[top], heat = o->temperature;
+    for (int64_t first = 0; first < n; first += 64) { // so many at a time fill vectors
+        int64_t k = n - first < 64 ? n - first : 64;
+        for (int64_t i = 0; i < k; i++)
+            e[i] = num_exp(num_div(num_sub(logits[first + i], most), heat));
+        for (int64_t i = 0; i < k; i++)
+            c[first + i] = (candidate){(uint64_t)num_mul(e[i], 0x1p32f), (int32_t)(first + i)};
     }
     if (o->top_k > 0 || o->top_p < 1) n = cut(c, n, o);
     uint64_t total = 0, sum = 0;
@@ -78,11 +82,14 @@ int32_t sample_token(const float *logits, int64_t n, const sample_options *o, ui
 }
 
 float sample_exponentials(float *z, int64_t n, float *peak) {
-    float acc[LANES] = {0};
-    *peak = z[0];
-    for (int64_t i = 1; i < n; i++) *peak = z[i] > *peak ? z[i] : *peak;
-    for (int64_t i = 0; i < n; i++) z[i] = num_exp(num_sub(z[i], *peak));
-    for (int64_t i = 0; i < n; i++) acc[i % LANES] = num_add(acc[i % LANES], z[i]);
+    float acc[LANES] = {0}, top = z[0];
+    int64_t i = 0;
+    for (int64_t k = 1; k < n; k++) top = z[k] > top ? z[k] : top;
+    for (int64_t k = 0; k < n; k++) z[k] = num_exp(num_sub(z[k], top));
+    for (; i + LANES <= n; i += LANES)
+        for (int l = 0; l < LANES; l++) acc[l] = num_add(acc[l], z[i + l]);
+    for (int l = 0; i + l < n; l++) acc[l] = num_add(acc[l], z[i + l]);
+    *peak = top;
     for (int m = LANES / 2; m > 0; m /= 2)
         for (int l = 0; l < m; l++) acc[l] = num_add(acc[l], acc[l + m]);
     return acc[0];

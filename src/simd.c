@@ -81,7 +81,8 @@ __attribute__((target("avx2"))) static void row_avx2(const tq_matrix *m, int64_t
     }
 }
 
-#define VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"), always_inline))
+#define WIDE "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni"
+#define VNNI __attribute__((target(WIDE), always_inline))
 
 // Eight scales as the 32-bit lanes of two vectors. I8: each four times. TQ4: each twice, in s[0].
 VNNI static inline void scales128(__m512i s[2], const int8_t *scale, int i8) {
@@ -138,8 +139,8 @@ VNNI static inline void row_vnni(const tq_matrix *m, int64_t r, const laid *l, c
 }
 
 // Tokens by fours, which share the row's weights in registers, then one by one.
-__attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"))) static void
-rows_vnni(const tq_matrix *m, int64_t r, laid l, const int32_t *mult, int64_t T, int64_t *y) {
+__attribute__((target(WIDE))) static void rows_vnni(const tq_matrix *m, int64_t r, laid l,
+                                                    const int32_t *mult, int64_t T, int64_t *y) {
     int i8 = m->kind == KIND_I8;
     for (int64_t t = 0, n; t < T; t += n) {
         n = T - t < 4 ? 1 : 4;
@@ -155,7 +156,7 @@ int simd_levels(void) {
     __builtin_cpu_init();
     if (!__builtin_cpu_supports("avx2")) return 1;
     return __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vl") &&
-                   __builtin_cpu_supports("avx512bw")
+                   __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq")
                ? 3
                : 2;
 }
@@ -182,61 +183,153 @@ static void x86_linear(const tq_matrix *m, const tq_acts *a, int64_t rows, float
     free(l.bias);
 }
 
-// Row w of a dense matrix times eight inputs, which lie n floats apart: eight lane sums, folded side
-// by side. Lanes 16 apart: the two registers of a sum. 8, 4, 2, 1 apart: two vectors at a time give
-// one that holds twice as many sums, each half as long.
-VNNI static inline void dots_avx512(const float *w, const float *x, int64_t n, float y[8]) {
-    __m512 s[8][2];
-    for (int t = 0; t < 8; t++) s[t][0] = s[t][1] = _mm512_setzero_ps();
-    for (int64_t i = 0; i < n; i += LANES) {
-        __m512 low = _mm512_loadu_ps(w + i), high = _mm512_loadu_ps(w + i + 16);
-        for (int t = 0; t < 8; t++) {
-            s[t][0] = _mm512_fmadd_ps(low, _mm512_loadu_ps(x + t * n + i), s[t][0]);
-            s[t][1] = _mm512_fmadd_ps(high, _mm512_loadu_ps(x + t * n + i + 16), s[t][1]);
+// ---- many tokens: a lane is a row of the matrix
+
+enum { PANEL = 16, INPUTS = 8, NEAR = 1 << 18 }; // elements of activations that stay near
+
+// 16 rows [16, n] of 32-bit words become columns [n, 16]; n is a multiple of 4.
+static void turn(const void *rows, int64_t n, void *panel) {
+    const float *from = rows; // moved only
+    for (int64_t i = 0; i < n; i += 4)
+        for (int64_t k = 0; k < PANEL; k += 4) {
+            __m128 q[4];
+            for (int j = 0; j < 4; j++) q[j] = _mm_loadu_ps(from + (k + j) * n + i);
+            _MM_TRANSPOSE4_PS(q[0], q[1], q[2], q[3]);
+            for (int j = 0; j < 4; j++) _mm_storeu_ps((float *)panel + (i + j) * PANEL + k, q[j]);
+        }
+}
+
+// Scale times level of row r: at most 2^14, so 16 bits hold it.
+VNNI static inline void expand(const tq_matrix *m, int64_t r, int16_t *out) {
+    const uint8_t *codes = m->codes + r * (m->kind == KIND_I8 ? m->pad : m->pad / 2);
+    const int8_t *scale = m->scale + r * (m->pad / BLOCK);
+    __m128i book =
+        m->codebook ? _mm_loadu_si128((const __m128i *)m->codebook) : _mm_setzero_si128();
+    for (int64_t i = 0; i < m->pad; i += BLOCK) {
+        __m128i x = _mm_loadl_epi64((const __m128i *)(codes + i / 2)), four = _mm_set1_epi8(15);
+        __m128i even = _mm_shuffle_epi8(book, _mm_and_si128(x, four));
+        __m128i odd = _mm_shuffle_epi8(book, _mm_and_si128(_mm_srli_epi16(x, 4), four));
+        __m128i w = m->kind == KIND_I8 ? _mm_loadu_si128((const __m128i *)(codes + i))
+                                       : _mm_unpacklo_epi8(even, odd);
+        __m256i s = _mm256_set1_epi16(scale[i / BLOCK]);
+        _mm256_storeu_si256((__m256i *)(out + i), _mm256_mullo_epi16(_mm256_cvtepi8_epi16(w), s));
+    }
+}
+
+// T inputs q [T, pad], in pairs of columns, times a panel [pad / 2, 16]; y [T] of 16 rows. A group's
+// sums stay below 2^28; even rows and odd ones meet their multipliers apart.
+VNNI static inline void panel_integers(const tq_matrix *m, const int32_t *w, const int32_t *q,
+                                       const int32_t *mult, const int *e, __m512 row, int T,
+                                       __m512 *y) {
+    int64_t pairs = m->pad / 2, half = m->group / 2, groups = m->pad / m->group;
+    __m512i even[INPUTS], odd[INPUTS], sum[INPUTS];
+    for (int t = 0; t < T; t++) even[t] = odd[t] = _mm512_setzero_si512();
+    for (int64_t g = 0; g < groups; g++) {
+        for (int t = 0; t < T; t++) sum[t] = _mm512_setzero_si512();
+        for (int64_t i = g * half; i < (g + 1) * half; i++) {
+            __m512i v = _mm512_loadu_si512(w + i * PANEL);
+            for (int t = 0; t < T; t++)
+                sum[t] = _mm512_dpwssd_epi32(sum[t], v, _mm512_set1_epi32(q[t * pairs + i]));
+        }
+        for (int t = 0; t < T; t++) {
+            __m512i k = _mm512_set1_epi32(mult[t * groups + g]),
+                    high = _mm512_srli_epi64(sum[t], 32);
+            even[t] = _mm512_add_epi64(even[t], _mm512_mul_epi32(sum[t], k));
+            odd[t] = _mm512_add_epi64(odd[t], _mm512_mul_epi32(high, k));
         }
     }
-    __m512 a[8], b[4], c[2], d;
-    for (int t = 0; t < 8; t++) a[t] = _mm512_add_ps(s[t][0], s[t][1]);
-    for (int t = 0; t < 4; t++)
-        b[t] = _mm512_add_ps(_mm512_shuffle_f32x4(a[2 * t], a[2 * t + 1], 0x44),
-                             _mm512_shuffle_f32x4(a[2 * t], a[2 * t + 1], 0xee));
-    for (int t = 0; t < 2; t++)
-        c[t] = _mm512_add_ps(_mm512_shuffle_f32x4(b[2 * t], b[2 * t + 1], 0x88),
-                             _mm512_shuffle_f32x4(b[2 * t], b[2 * t + 1], 0xdd));
-    d = _mm512_add_ps(_mm512_shuffle_ps(c[0], c[1], 0x44), _mm512_shuffle_ps(c[0], c[1], 0xee));
-    d = _mm512_add_ps(_mm512_shuffle_ps(d, d, 0x88), _mm512_shuffle_ps(d, d, 0xdd));
-    float all[16]; // quarter k begins with the sums k and k + 4
-    _mm512_storeu_ps(all, d);
-    for (int t = 0; t < 8; t++) y[t] = all[t % 4 * 4 + t / 4];
-}
-
-__attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"))) static void
-dense_row(const float *w, const float *x, int64_t n, int64_t T, float *y, int64_t apart) {
-    float dots[8];
-    int64_t t = 0;
-    for (; t + 8 <= T; t += 8) {
-        dots_avx512(w, x + t * n, n, dots);
-        for (int i = 0; i < 8; i++) y[(t + i) * apart] = dots[i];
+    __m512i order = _mm512_set_epi32(23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    for (int t = 0; t < T; t++) { // tq_finish()
+        __m512 low = _mm512_castps256_ps512(_mm512_cvtepi64_ps(even[t]));
+        __m512 high = _mm512_castps256_ps512(_mm512_cvtepi64_ps(odd[t]));
+        __m512 all = _mm512_mul_ps(_mm512_permutex2var_ps(low, order, high), row);
+        y[t] = _mm512_mul_ps(all, _mm512_set1_ps(num_power_of_two(e[t] - 16)));
     }
-    for (; t < T; t++) y[t * apart] = num_lane_dot(w, x + t * n, n);
 }
 
-// Tokens in blocks that stay in the first cache while a thread's rows pass over them.
-static void x86_dense(const tq_matrix *m, const float *x, int64_t rows, float *y) {
-    enum { TOKENS = 64 };
+// Lane l of the sums of T inputs x [T, n] with a panel [n, 16].
+VNNI static inline void panel_lane(const float *w, const float *x, int64_t n, int T, int64_t l,
+                                   __m512 *s) {
+    for (int t = 0; t < T; t++) s[t] = _mm512_setzero_ps();
+    for (int64_t i = l; i < n; i += LANES) {
+        __m512 v = _mm512_loadu_ps(w + i * PANEL);
+        for (int t = 0; t < T; t++) s[t] = _mm512_fmadd_ps(v, _mm512_set1_ps(x[t * n + i]), s[t]);
+    }
+}
+
+// All lanes, folded: 16 and 8 apart while they are in registers, then 4, 2, 1.
+VNNI static inline void panel_floats(const float *w, const float *x, int64_t n, int T, __m512 *y) {
+    __m512 a[INPUTS], b[INPUTS], c[INPUTS], d[8][INPUTS];
+    for (int64_t l = 0; l < 8; l++) {
+        panel_lane(w, x, n, T, l, a);
+        panel_lane(w, x, n, T, l + 16, b);
+        for (int t = 0; t < T; t++) a[t] = _mm512_add_ps(a[t], b[t]);
+        panel_lane(w, x, n, T, l + 8, b);
+        panel_lane(w, x, n, T, l + 24, c);
+        for (int t = 0; t < T; t++) d[l][t] = _mm512_add_ps(a[t], _mm512_add_ps(b[t], c[t]));
+    }
+    for (int apart = 4; apart > 0; apart /= 2)
+        for (int l = 0; l < apart; l++)
+            for (int t = 0; t < T; t++) d[l][t] = _mm512_add_ps(d[l][t], d[l + apart][t]);
+    for (int t = 0; t < T; t++) y[t] = d[0][t];
+}
+
+// What a panel's rows are multiplied with.
+typedef struct {
+    const float *x;   // F32 [T, cols]
+    const int32_t *q; // TQ4 and I8 [T, pad / 2]: two columns of 16 bits
+    const tq_acts *a;
+} inputs;
+
+VNNI static inline void panel_tokens(const tq_matrix *m, const void *w, const inputs *in, int64_t t,
+                                     int T, __m512 row, __mmask16 rows, float *y) {
+    __m512 out[INPUTS];
+    if (m->kind == KIND_F32)
+        panel_floats(w, in->x + t * m->cols, m->cols, T, out);
+    else
+        panel_integers(m, w, in->q + t * m->pad / 2, in->a->mult + t * (m->pad / m->group),
+                       in->a->e + t, row, T, out);
+    for (int i = 0; i < T; i++) _mm512_mask_storeu_ps(y + (t + i) * m->rows, rows, out[i]);
+}
+
+// Rows r .. r + 15 for tokens t .. last - 1; room: two panels.
+__attribute__((target(WIDE))) static void panel_rows(const tq_matrix *m, const inputs *in,
+                                                     int64_t r, int64_t t, int64_t last,
+                                                     uint32_t *room, float *y) {
+    int64_t n = m->kind == KIND_F32 ? m->cols : m->pad / 2;
+    uint32_t *panel = room + n * PANEL;
+    int many = m->rows - r < PANEL ? (int)(m->rows - r) : PANEL;
+    __mmask16 rows = (__mmask16)((1u << many) - 1);
+    __m512 row = m->row ? _mm512_maskz_loadu_ps(rows, m->row + r) : _mm512_setzero_ps();
+    memset(room, 0, (size_t)(n * PANEL) * sizeof *room);
+    for (int k = 0; k < many; k++)
+        m->kind == KIND_F32 ? tq_widen(m, r + k, (float *)room + k * n)
+                            : expand(m, r + k, (int16_t *)room + k * m->pad);
+    turn(room, n, panel);
+    for (; t + INPUTS <= last; t += INPUTS) panel_tokens(m, panel, in, t, INPUTS, row, rows, y + r);
+    for (; t < last; t++) panel_tokens(m, panel, in, t, 1, row, rows, y + r);
+}
+
+// Blocks of tokens whose activations stay in a near cache, times panels.
+static void x86_panels(const tq_matrix *m, const tq_acts *a, const float *x, int64_t rows,
+                       float *y) {
+    int64_t cols = m->kind == KIND_F32 ? m->cols : m->pad,
+            n = m->kind == KIND_F32 ? 0 : rows * cols;
+    int64_t block = (NEAR / cols + INPUTS) / INPUTS * INPUTS;
+    int16_t *q = must_align((size_t)n + 1, sizeof *q);
+    const inputs in = {x, (const int32_t *)q, a};
 #pragma omp parallel
     {
-        float *wide = must_alloc((size_t)m->cols, sizeof *wide);
-        for (int64_t t = 0; t < rows; t += TOKENS) {
-            int64_t T = rows - t < TOKENS ? rows - t : TOKENS;
-#pragma omp for schedule(static) nowait
-            for (int64_t r = 0; r < m->rows; r++) {
-                tq_widen(m, r, wide);
-                dense_row(wide, x + t * m->cols, m->cols, T, y + t * m->rows + r, m->rows);
-            }
-        }
-        free(wide);
+        uint32_t *room = must_align((size_t)(2 * PANEL * cols), sizeof *room);
+#pragma omp for schedule(static)
+        for (int64_t i = 0; i < n; i++) q[i] = a->q[i];
+#pragma omp for schedule(static) collapse(2)
+        for (int64_t t = 0; t < rows; t += block)
+            for (int64_t r = 0; r < m->rows; r += PANEL)
+                panel_rows(m, &in, r, t, t + block < rows ? t + block : rows, room, y);
+        free(room);
     }
+    free(q);
 }
 
 // The sums of a tile stay in registers: 4 rows of 16 columns in eight vectors of 8.
@@ -283,8 +376,9 @@ static void x86_tile(float (*out)[TILE_COLS], const float (*a)[TILE_ROWS],
 
 #else
 int simd_levels(void) { return 1; }
-static void x86_dense(const tq_matrix *m, const float *x, int64_t rows, float *y) {
-    ref_linear(m, NULL, x, rows, y);
+static void x86_panels(const tq_matrix *m, const tq_acts *a, const float *x, int64_t rows,
+                       float *y) {
+    ref_linear(m, a, x, rows, y);
 }
 static void x86_tile(float (*out)[TILE_COLS], const float (*a)[TILE_ROWS],
                      const float (*b)[TILE_COLS], int64_t n, int level) {
@@ -306,11 +400,11 @@ void simd_use(int level) { chosen = level; }
 
 void simd_linear(const tq_matrix *m, const tq_acts *a, const float *x, int64_t rows, float *y) {
     if (chosen < 0) chosen = simd_levels() - 1;
-    int dense = m->kind == KIND_F32, wide = chosen == 2 && rows >= 8 && m->cols % LANES == 0;
-    if (chosen == 0 || rows == 0 || (dense && !wide))
+    int dense = m->kind == KIND_F32;
+    if (chosen == 2 && rows >= 8 && (!dense || m->cols % LANES == 0))
+        x86_panels(m, a, x, rows, y);
+    else if (chosen == 0 || rows == 0 || dense)
         ref_linear(m, a, x, rows, y);
-    else if (dense)
-        x86_dense(m, x, rows, y);
     else
         x86_linear(m, a, rows, y, chosen);
 }
