@@ -109,7 +109,7 @@ uint32_t engine_sample(uint8_t *p, uint64_t id, float weight, const int32_t *pro
     return J_FEEDBACK_HEAD + 4 * (uint32_t)(n + answers);
 }
 
-static void wait(lane *l, sequence *s) {
+static void enqueue(lane *l, sequence *s) {
     s->slot = -1, s->next = NULL;
     if (l->last)
         l->last->next = s;
@@ -147,7 +147,7 @@ static int input_request(engine *e, const uint8_t *p, uint32_t size, char err[ER
         return fail(err, "a request: expected ids below %ld", (long)e->o.known);
     }
     s->told = e->told_serve;
-    wait(&e->serve, s);
+    enqueue(&e->serve, s);
     e->now.requests++;
     return 0;
 }
@@ -429,7 +429,7 @@ static int begin_tries(engine *e, char err[ERR]) {
             s->how = (sample_options){.temperature = 1, .top_p = 1, .seed = o->seed};
             s->how.stream = (uint32_t)(e->opt.step * o->batch + i);
             memcpy(s->token, id, (size_t)n * sizeof *id);
-            wait(&e->practice, s);
+            enqueue(&e->practice, s);
         }
         free(id);
     }

@@ -46,7 +46,7 @@ struct live {
     live_state now;
     void (*wake)(void *);
     void *ctx;
-    float loss[CURVE];
+    float loss[CURVE], reward[CURVE];
     int64_t step[CURVE], steps;
     live_record record[RECORDS];
     uint64_t before, records; // that other processes wrote; in all
@@ -158,7 +158,8 @@ static void note_step(live *l) {
     double now = bench_now();
     engine_state s = engine_now(l->e);
     pthread_mutex_lock(&l->lock);
-    l->step[l->steps % CURVE] = s.step, l->loss[l->steps++ % CURVE] = s.loss;
+    l->step[l->steps % CURVE] = s.step;
+    l->reward[l->steps % CURVE] = s.reward, l->loss[l->steps++ % CURVE] = s.loss;
     l->now.step_seconds = now - l->begun;
     pthread_mutex_unlock(&l->lock);
     l->begun = now;
@@ -527,12 +528,13 @@ void live_look(live *l, live_state *s) {
     pthread_mutex_unlock(&l->lock);
 }
 
-int64_t live_curve(live *l, int64_t most, int64_t *step, float *loss) {
+int64_t live_curve(live *l, int64_t most, int64_t *step, float *loss, float *reward) {
     pthread_mutex_lock(&l->lock);
     int64_t n = l->steps < CURVE ? l->steps : CURVE;
     if (n > most) n = most;
     for (int64_t i = 0, at = l->steps - n; i < n; i++, at++)
-        step[i] = l->step[at % CURVE], loss[i] = l->loss[at % CURVE];
+        step[i] = l->step[at % CURVE], loss[i] = l->loss[at % CURVE],
+        reward[i] = l->reward[at % CURVE];
     pthread_mutex_unlock(&l->lock);
     return n;
 }

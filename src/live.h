@@ -85,8 +85,8 @@ int64_t live_read(live *l, live_stream *s, int64_t from, live_token *token, int6
 // The stream is not used any more; what runs is cancelled.
 void live_release(live *l, live_stream *s);
 void live_look(live *l, live_state *s);
-// Loss of the last steps, oldest first; at most `most`.
-int64_t live_curve(live *l, int64_t most, int64_t *step, float *loss);
+// Loss and reward of the last steps, oldest first; at most `most`.
+int64_t live_curve(live *l, int64_t most, int64_t *step, float *loss, float *reward);
 // The last records that are on the disk, oldest first.
 int64_t live_records(live *l, int64_t most, live_record *out);
 #endif

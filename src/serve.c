@@ -424,6 +424,8 @@ static void tell_figures(live *l, void *to,
     say(to, "learn_steps", gauge, (double)n.o.train.steps + learns);
     say(to, "learn_samples_waiting", gauge, (double)e->given);
     say(to, "learn_loss", gauge, e->step ? (double)e->loss : none);
+    say(to, "learn_reward", gauge, e->step && n.o.practice.task ? (double)e->reward : none);
+    say(to, "practice_tokens_total", counter, n.o.practice.task ? (double)e->tried : none);
     say(to, "learn_gradient_norm", gauge, e->step ? (double)e->norm : none);
     say(to, "learn_step_seconds", gauge, e->step ? n.step_seconds : none);
 }
@@ -459,16 +461,19 @@ static result metrics(exchange *x) {
 // What the page shows.
 static result state(exchange *x) {
     int64_t step[POINTS], n;
-    float loss[POINTS];
+    float loss[POINTS], reward[POINTS];
     live_record r[LINES];
     live_state now;
     char chain[65];
     json_t *figures = json_object(), *curve = json_array(), *records = json_array();
     live_look(x->s->l, &now);
     tell_figures(x->s->l, figures, say_json);
-    n = live_curve(x->s->l, POINTS, step, loss);
-    for (int64_t i = 0; i < n; i++)
-        json_array_append_new(curve, json_pack("[If]", (json_int_t)step[i], (double)loss[i]));
+    n = live_curve(x->s->l, POINTS, step, loss, reward);
+    for (int64_t i = 0; i < n; i++) {
+        json_t *point = json_pack("[If]", (json_int_t)step[i], (double)loss[i]);
+        if (now.o.practice.task) json_array_append_new(point, json_real((double)reward[i]));
+        json_array_append_new(curve, point);
+    }
     n = live_records(x->s->l, LINES, r);
     for (int64_t i = 0; i < n; i++) {
         sodium_bin2hex(chain, sizeof chain, r[i].chain, sizeof r[i].chain);

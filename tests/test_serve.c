@@ -83,7 +83,7 @@ uint64_t fake_id(const live_stream *s) {
     return 1;
 }
 
-int64_t fake_curve(live *l, int64_t most, int64_t *step, float *loss) {
+int64_t fake_curve(live *l, int64_t most, int64_t *step, float *loss, float *reward) {
     (void)l, (void)most, (void)step, (void)loss;
     return 0;
 }

@@ -1,0 +1,154 @@
+"""A task, practised: the same weights for any threads, backend and microbatch, after kills, beside
+clients, and when the journal is executed again; a changed token or reward is named."""
+
+import os
+import random
+import re
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+sys.path.append(os.path.dirname(os.path.abspath(__file__)))
+
+from _serve import ASSAY, ROOT, Report, Server  # noqa: E402
+from replay import records, written  # noqa: E402
+
+REPORT = Report("practice")
+check = REPORT.check
+ROLLOUT, REWARD = 11, 12
+OPTIONS = ["--steps", 4, "--batch", 16, "--group", 8, "--ctx", 112, "--warmup", 1, "--lr", 0.01, "--seed", 3]
+
+
+def run(*words, env=None, check_code=True):
+    words = [ASSAY, *map(str, words)]
+    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+    found = re.search(r"SHA-256 (\w{64})", done.stdout)
+    if check_code and done.returncode:
+        print("    %s: %s" % (" ".join(words), done.stderr.strip()[-300:]))
+    return done.returncode, found and found.group(1), done.stderr
+
+
+def train(model, out, *options):
+    return run("train", model, "--task", "hamilton", "--out", out, "--snapshot", 2, *OPTIONS, *options)
+
+
+def same_bits(model, at):
+    code, sha, said = train(model, at + "/a", "--jobs", 1)
+    steps = re.findall(r"^step (\d)/4 ", said, re.M)
+    check(code == 0 and sha and steps == ["1", "2", "3", "4"], "a run ends with its digest and a line for each step", said)
+    for name, options in (("two threads", ["--jobs", 2]), ("the plain interpreter", ["--backend", "ref"]),
+                          ("one answer in a pass", ["--micro", 1]), ("five in a pass", ["--micro", 5])):  # fmt: skip
+        got = train(model, at + "/b", "--jobs", 1, *options)
+        os.remove(at + "/b.journal")
+        check(got[1] == sha, "the same weights: " + name, (got[1], sha))
+    other = train(model, at + "/b", "--jobs", 1, "--seed", 4)[1]
+    check(other and other != sha, "another seed, other weights")
+    return sha
+
+
+def killed(model, at, sha):
+    """SIGKILL at random moments; what is resumed ends on the bits of the run that was left alone."""
+    draw, kills, code = random.Random(7), 0, None
+    words = [ASSAY, "train", model, "--task", "hamilton", "--out", at + "/k", "--snapshot", 2, "--jobs", 1, *OPTIONS]
+    for turn in range(60):
+        resume = ["--resume"] if os.path.exists(at + "/k.journal") else []
+        p = subprocess.Popen([*map(str, words), *resume], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        try:
+            out, err = p.communicate(timeout=draw.uniform(0.05, 1.2) if turn < 59 and kills < 8 else None)
+            code = p.returncode
+            if code == 0 or "no record" not in err:
+                break
+            os.remove(at + "/k.journal")
+        except subprocess.TimeoutExpired:
+            p.send_signal(signal.SIGKILL)
+            p.communicate()
+            kills += 1
+    found = re.search(r"SHA-256 (\w{64})", out)
+    check(code == 0 and kills >= 3 and found and found.group(1) == sha, "the same weights after %d kills" % kills, err)
+
+
+def replayed(model, at, sha):
+    for name, options in (("by simd", []), ("by the plain interpreter", ["--backend", "ref"]),
+                          ("from a snapshot", ["--from", "v00000002"])):  # fmt: skip
+        code, got, said = run("replay", at + "/a.journal", "--jobs", 1, *options)
+        check(code == 0 and got == sha, "executed again " + name, said)
+    code, got, said = run("replay", at + "/k.journal", "--jobs", 1)
+    check(code == 0 and got == sha, "a journal with kills, executed again", said)
+    all_records = records(open(at + "/a.journal", "rb").read())
+    for kind, offset, what in ((ROLLOUT, 20, "a token"), (REWARD, -8, "what was passed"), (REWARD, 24, "what is mastered")):
+        places = [i for i, r in enumerate(all_records) if r[0] == kind]
+        i = places[len(places) // 2]
+        data = bytearray(all_records[i][1])
+        at_byte = offset if offset > 0 else len(data) + offset
+        data[at_byte] ^= 1
+        with open(at + "/bent.journal", "wb") as f:
+            f.write(written(all_records[:i] + [(kind, bytes(data))] + all_records[i + 1 :]))
+        code, _, said = run("replay", at + "/bent.journal", "--jobs", 1, check_code=False)
+        check(code == 1 and "record %d:" % (i + 1) in said, "changed: %s: the record is named" % what, said)
+    rewards = [r[1] for r in all_records if r[0] == REWARD]
+    counts = [struct.unpack_from("<ii", r, 16) for r in rewards]
+    check(len(rewards) == 4 and all(c[1] == 48 for c in counts), "a reward for each answer of each step", counts)
+
+
+def beside_clients(model, at, sha):
+    """The same task while clients are served: their tokens change nothing."""
+    journal = at + "/served.journal"
+    options = ["--learn", "hamilton", "--snapshot", 2, "--context", 128, "--grace", 1, *OPTIONS]
+    answers, stop = [], time.monotonic() + 60
+    with Server(*options, model=model, journal=journal) as s:
+        def ask(k):
+            while time.monotonic() < stop:
+                body = {"prompt": "spring, stretch q", "max_tokens": 20, "seed": k}
+                got = s.ask("/v1/completions", body)
+                answers.append(got[2])
+                if s.metric("learn_step") >= 4:
+                    return
+        threads = [threading.Thread(target=ask, args=(k,)) for k in range(3)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        reward = s.metric("learn_reward")
+        s.stop()
+        found = re.search(r"SHA-256 (\w{64})", s.out)
+        check(found and found.group(1) == sha and s.code == 0, "the same weights beside clients", (s.out, s.err[-300:]))
+        check(len(answers) > 3 and 0 < reward < 1, "clients were answered, the reward is shown", (len(answers), reward))
+        code, got, said = run("replay", journal, "--jobs", 1)
+        check(code == 0 and got == sha, "serving and practice, executed again", said)
+
+
+def refused(model, at):
+    for words, code, what in ((["--task", "no"], 2, "no such task"), (["--method", "grpo"], 2, "expected qgre"),
+                              (["--batch", 12], 1, "multiple of --group"), (["--ctx", 8], 1, "expected fewer than --ctx"),
+                              (["--text", "x"], 2, "no --text"), (["--group", 0], 2, "--group"),
+                              (["--what", "all"], 1, "expected a dense model")):  # fmt: skip
+        got = run("train", model, "--task", "hamilton", "--out", at + "/r", *OPTIONS, *words, check_code=False)
+        check(got[0] == code and what in got[2] and (code == 2 or got[2].count("\n") == 1), "refused: " + what, got)
+        if os.path.exists(at + "/r.journal"):
+            os.remove(at + "/r.journal")
+
+
+def main():
+    os.makedirs(ROOT, exist_ok=True)
+    at = tempfile.mkdtemp(dir=ROOT)
+    model = at + "/tiny"
+    run("quantize", "vectors/tiny", model)
+    sha = same_bits(model, at)
+    killed(model, at, sha)
+    replayed(model, at, sha)
+    beside_clients(model, at, sha)
+    refused(model, at)
+    code, got, _ = run("train", "vectors/tiny", "--task", "slopes", "--method", "uniform", "--out", at + "/s", "--steps", 2,
+                       "--batch", 8, "--group", 1, "--ctx", 96, "--kl", 0, "--what", "all", "--jobs", 1)  # fmt: skip
+    check(code == 0 and got, "another task, a dense model, groups of one, no leash")
+    shutil.rmtree(at)
+    return REPORT.failed > 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
