@@ -1,10 +1,11 @@
 // check.h - decides whether expressions are equal: exactly, by their values at random points modulo
-// two primes.
+// random primes.
 //
 // An expression is a quotient of polynomials with rational coefficients in its variables and in the
-// sines and cosines of its arguments. A true identity always holds; a false one holds with a
-// probability of at most degree / 2^60 at each point, of which there are two per prime. Nothing
-// swells, nothing waits, and the answer is a function of texts and seed (chapter 16).
+// sines and cosines of its arguments. A true identity always holds; a false one holds at a point
+// with a probability below 2^-41, and there are two, each modulo a prime of its own; primes and
+// points are drawn by the seed. Nothing swells, nothing waits, and the answer is a function of texts
+// and seed (chapter 16).
 #ifndef CHECK_H
 #define CHECK_H
 #include "assay.h"
@@ -22,13 +23,15 @@ enum {
 typedef struct {
     uint8_t op;
     uint8_t name;  // of the scope
-    int16_t a, b;  // operands: nodes before this one
+    int16_t a, b;  // operands: nodes before this one; a: a slope's variable
     int32_t value; // of a number; an exponent; order of a slope
 } check_node;
 
 typedef struct {
-    int nodes; // the last one is the whole; 0: not an expression
-    int degree;
+    int nodes;         // the last one is the whole; 0: not an expression
+    int degree, below; // bounds: of its numerator, of its denominator; above the limit: too large
+    int size;          // nodes with those of all that it refers to
+    int slopes;        // it has slopes in it
     check_node node[CHECK_NODES];
 } check_expr;
 

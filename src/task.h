@@ -6,10 +6,11 @@
 
 enum { SECTIONS = 8, QUALITIES = 16, SKILLS = 16, BOUND = 8 };
 
-// A line of the answer, "label = expression".
+// A line of the answer, "label = expression" with one blank on each side of the sign.
 typedef struct {
-    const char *label; // as it stands in the answer: "dq/dt"
-    const char *name;  // in conditions: "dq"
+    const char
+        *label;       // as it stands in the answer: "dq/dt"; "": the whole answer is one expression
+    const char *name; // in conditions: "dq"
 } task_section;
 
 // Something that an answer has or has not. Structure can be checked without the right answer.
@@ -55,6 +56,17 @@ typedef struct {
         size_t from, to; // bytes of the answer: behind "label = ", up to and with its line end
     } span[SECTIONS];
 } task_verdict;
+
+// For the files of tasks: random numbers as a function of seed, skill and number of a problem, and
+// texts that must fit.
+typedef struct {
+    uint32_t seed, skill, number, drawn; // drawn: how many so far
+} task_stream;
+uint32_t task_below(task_stream *r, uint32_t n); // 0 .. n - 1
+uint32_t task_number(task_stream *r);            // 1 .. 9 nine times of ten, else 10 .. 99
+__attribute__((format(printf, 3, 4))) void task_add(char *text, size_t size, const char *format,
+                                                    ...);
+void task_bind(task_problem *p, const char *name, const char *text);
 
 extern const task hamilton, slopes;
 const task *task_named(const char *name); // NULL: there is none

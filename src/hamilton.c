@@ -1,0 +1,158 @@
+// hamilton.c - the task of deriving Hamiltonian mechanics: from a system in words to its momentum,
+// energies and equations of motion, in six lines. No example is shown and no rule is told.
+//
+// q is the coordinate, p the momentum, v the velocity. The form of the questions and the law of
+// their numbers are those of vectors/tiny/corpus.py, which shows no right derivation.
+#include "task.h"
+
+// In these texts a capital stands for the value whose name begins with it: M is the mass, P the
+// potential; I and J are the powers of q in it. V and dp are those of the answer.
+typedef struct {
+    const char *q;        // what the coordinate is
+    const char *value[3]; // what a problem tells besides the mass
+    const char *inertia, *U;
+    const char *shape; // is 0 when V has the right powers of q and no others
+    const char *whole; // is not 0 when V has all of them
+    const char *pull;  // is not 0 when dp says that something pulls where something does
+} mechanics;
+
+static const mechanics systems[] = {
+    {"position", {0}, "M", "0", "V", "1", "1"},
+    {"height", {"gravity"}, "M", "M*G*q", "q*V_q - V", "V", "dp"},
+    {"position", {"force"}, "M", "-F*q", "q*V_q - V", "V", "dp"},
+    {"stretch", {"stiffness"}, "M", "S*q^2/2", "q*V_q - 2*V", "V", "dp"},
+    {"height",
+     {"stiffness", "gravity"},
+     "M",
+     "S*q^2/2 + M*G*q",
+     "q^2*V_qq - 2*q*V_q + 2*V",
+     "(q*V_q - V)*(q*V_q - 2*V)",
+     "dp"},
+    {"position",
+     {"potential"},
+     "M",
+     "P",
+     "q^2*V_qq + (1 - I - J)*q*V_q + I*J*V",
+     "(q*V_q - I*V)*(q*V_q - J*V)",
+     "dp"},
+    {"angle", {"length", "gravity"}, "M*L^2", "-M*G*L*cos(q)", "V_q*cos(q) + V*sin(q)", "V", "dp"},
+    {"stretch", {"stiffness"}, "M", "S*q^4/4", "q*V_q - 4*V", "V", "dp"},
+};
+
+enum { FREE, FALL, FORCE, SPRING, BOTH, POTENTIAL, PENDULUM, QUARTIC };
+
+// Each unlocks what adds one thing to it. The quartic spring is never practised.
+static const task_skill skills[] = {
+    [FREE] = {"free particle", 0, 1},
+    [FALL] = {"freefall", 1 << FREE, 1},
+    [FORCE] = {"constant force", 1 << FREE, 1},
+    [SPRING] = {"spring", 1 << FREE, 1},
+    [BOTH] = {"spring in gravity", 1 << FALL | 1 << SPRING, 1},
+    [POTENTIAL] = {"particle", 1 << SPRING, 1},
+    [PENDULUM] = {"pendulum", 1 << BOTH, 1},
+    [QUARTIC] = {"quartic spring", 1 << SPRING, 0},
+};
+
+static const task_section sections[] = {{"p", "P"}, {"T", "T"},      {"V", "V"},
+                                        {"H", "H"}, {"dq/dt", "dq"}, {"dp/dt", "dp"}};
+enum { P, T, V, H, DQ, DP };
+
+// A quality's bit: structure of a section, and truth of it.
+#define S(section) (1u << 2 * (section))
+#define R(section) (2u << 2 * (section))
+static const task_quality qualities[] = {
+    {"p structure", P, 0, "P_q = 0, P_p = 0, v*P_v = P, P != 0", 0},
+    {"p truth", P, 1, "P = inertia*v", S(P)},
+    {"T structure", T, 0, "T_q = 0, T_v = 0, p*T_p = 2*T, T != 0", 0},
+    {"T truth", T, 1, "T = p^2/(2*inertia)", S(T)},
+    {"V structure", V, 0, "V_p = 0, V_v = 0, shape = 0, whole != 0", 0},
+    {"V truth", V, 1, "V = U", S(V)},
+    {"H structure", H, 0, "H = T + V, H != 0", S(T) | S(V)},
+    {"H truth", H, 1, "H = p^2/(2*inertia) + U", S(H) | R(T) | R(V)},
+    {"dq/dt structure", DQ, 0, "dq = H_p, dq != 0", S(H)},
+    {"dq/dt truth", DQ, 1, "dq = p/inertia", S(DQ) | R(T)},
+    {"dp/dt structure", DP, 0, "dp = -H_q, pull != 0", S(H)},
+    {"dp/dt truth", DP, 1, "dp = -U_q", S(DP) | R(V)},
+};
+
+enum { VALUE = 32 };
+typedef char values['Z' + 1][VALUE]; // what a capital stands for; "": itself
+
+// Two powers of q from 1 to 4, each with a coefficient; returns the sum of these.
+static uint32_t draw_potential(task_stream *r, values is) {
+    uint32_t power[2], sum = 0;
+    power[0] = 1 + task_below(r, 3);
+    power[1] = power[0] + 1 + task_below(r, 4 - power[0]);
+    for (int i = 0; i < 2; i++) {
+        uint32_t coefficient = task_number(r);
+        task_add(is['P'], VALUE, "%s%u*q", i ? " + " : "", coefficient);
+        if (power[i] > 1) task_add(is['P'], VALUE, "^%u", power[i]);
+        if (power[i] > 1 && task_below(r, 2)) task_add(is['P'], VALUE, "/%u", power[i]);
+        task_add(is['I' + i], VALUE, "%u", power[i]);
+        sum += coefficient;
+    }
+    return sum;
+}
+
+// Draws what a problem tells and writes its question; returns the sum of its numbers.
+static uint32_t draw(task_stream *r, int skill, values is, task_problem *p) {
+    const char *name[4] = {"mass"};
+    uint32_t n = 1, sum = 0;
+    for (; systems[skill].value[n - 1]; n++) name[n] = systems[skill].value[n - 1];
+    *p = (task_problem){.bound = 0};
+    memset(is, 0, sizeof(values));
+    task_add(p->question, sizeof p->question, "%s, %s q", skills[skill].name, systems[skill].q);
+    while (n > 0) {
+        uint32_t i = task_below(r, n), number;
+        char *value = is[name[i][0] - 'a' + 'A'];
+        if (!strcmp(name[i], "potential"))
+            sum += draw_potential(r, is);
+        else
+            sum += number = task_number(r), task_add(value, VALUE, "%u", number);
+        task_add(p->question, sizeof p->question, ", %s = %s", name[i], value);
+        for (n--; i < n; i++) name[i] = name[i + 1];
+    }
+    task_add(p->question, sizeof p->question, "\nderive");
+    return sum;
+}
+
+static void bind(task_problem *p, const char *name, const char *text, values is) {
+    char filled[sizeof p->bind[0].text] = "";
+    for (; *text; text++) {
+        char letter[2] = {*text, 0};
+        int stands = *text >= 'A' && *text <= 'Z' && is[(int)*text][0];
+        task_add(filled, sizeof filled, "%s", stands ? is[(int)*text] : letter);
+    }
+    task_bind(p, name, filled);
+}
+
+// Problems whose numbers add up to a multiple of 5 are kept for measuring.
+static void problem(int skill, uint32_t seed, uint32_t number, int held, task_problem *p) {
+    const mechanics *s = &systems[skill];
+    task_stream r = {seed, (uint32_t)skill, number, 0};
+    values is;
+    while ((draw(&r, skill, is, p) % 5 == 0) != held) continue;
+    bind(p, "inertia", s->inertia, is);
+    bind(p, "U", s->U, is);
+    bind(p, "shape", s->shape, is);
+    bind(p, "whole", s->whole, is);
+    bind(p, "pull", s->pull, is);
+}
+
+static const char *const variables[] = {"q", "p", "v", NULL};
+
+const task hamilton = {
+    .name = "hamilton",
+    .about = "Hamiltonian mechanics from scratch: six lines from a system to its equations",
+    .variable = variables,
+    .sections = sizeof sections / sizeof *sections,
+    .qualities = sizeof qualities / sizeof *qualities,
+    .skills = sizeof skills / sizeof *skills,
+    .section = sections,
+    .quality = qualities,
+    .skill = skills,
+    .window = 64,
+    .mastery = .8f,
+    .regression = .65f,
+    .problem = problem,
+};

@@ -1,0 +1,92 @@
+// task.c - reading an answer's lines, and judging what they say.
+#include "task.h"
+#include "rng.h"
+
+static const task *const all[] = {&hamilton, &slopes};
+
+const task *task_named(const char *name) {
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (!strcmp(all[i]->name, name)) return all[i];
+    return NULL;
+}
+
+// One block of Philox for each number: the counter says which, so nothing else is remembered.
+uint32_t task_below(task_stream *r, uint32_t n) {
+    rng_block b = rng_philox((uint32_t[]){r->seed, 0x7461736b},
+                             (uint32_t[]){r->drawn++, r->number, r->skill, 0});
+    return (uint32_t)((uint64_t)b.v[0] * n >> 32);
+}
+
+uint32_t task_number(task_stream *r) {
+    return task_below(r, 10) ? 1 + task_below(r, 9) : 10 + task_below(r, 90);
+}
+
+void task_add(char *text, size_t size, const char *format, ...) {
+    size_t at = strlen(text);
+    va_list ap;
+    va_start(ap, format);
+    int n = vsnprintf(text + at, size - at, format, ap);
+    va_end(ap);
+    must(n >= 0 && (size_t)n < size - at);
+}
+
+void task_bind(task_problem *p, const char *name, const char *text) {
+    must(p->bound < BOUND);
+    task_add(p->bind[p->bound].name, sizeof p->bind[0].name, "%s", name);
+    task_add(p->bind[p->bound].text, sizeof p->bind[0].text, "%s", text);
+    p->bound++;
+}
+
+// Where the expression of a section begins in a line of n bytes; -1: the line is not of it.
+static int64_t behind_label(const task_section *s, const char *line, size_t n) {
+    size_t label = strlen(s->label);
+    if (!label) return 0;
+    if (n < label + 3 || memcmp(line, s->label, label) || memcmp(line + label, " = ", 3)) return -1;
+    return (int64_t)label + 3;
+}
+
+// Finds the sections' spans. 0: something stands in the answer besides one line for each.
+static int find_sections(const task *t, const char *answer, size_t n, task_verdict *v) {
+    uint32_t found = 0;
+    for (size_t at = 0, end; at < n; at = end) {
+        const char *line = answer + at, *stop = memchr(line, '\n', n - at);
+        size_t length = stop ? (size_t)(stop - line) : n - at;
+        int64_t begin = -1;
+        int s = -1;
+        while (begin < 0 && ++s < t->sections) begin = behind_label(&t->section[s], line, length);
+        if (begin < 0 || found >> s & 1) return 0;
+        if (memchr(line + begin, '=', length - (size_t)begin) || memchr(line, '\r', length))
+            return 0;
+        end = at + length + (stop != NULL);
+        v->span[s].from = at + (size_t)begin;
+        v->span[s].to = end;
+        found |= 1u << s;
+    }
+    return found == (1u << t->sections) - 1;
+}
+
+void task_judge(const task *t, const task_problem *p, const char *answer, size_t n,
+                const uint32_t seed[2], task_verdict *v) {
+    check_expr is[SECTIONS + BOUND];
+    check_scope scope = {.n = 0};
+    char err[ERR];
+    *v = (task_verdict){0};
+    v->formed = find_sections(t, answer, n, v);
+    if (!v->formed) return;
+    for (; t->variable[scope.n]; scope.n++) scope.of[scope.n].name = t->variable[scope.n];
+    for (int i = 0; i < t->sections; i++) {
+        size_t from = v->span[i].from, to = v->span[i].to;
+        to -= to > from && answer[to - 1] == '\n';
+        check_read(&is[i], answer + from, to - from, &scope, err);
+        scope.of[scope.n++] = (check_name){t->section[i].name, &is[i]};
+    }
+    for (int i = 0; i < p->bound; i++) {
+        check_expr *e = &is[t->sections + i];
+        // The program's own text: only what it names can make it too large.
+        must(!check_read_bound(e, p->bind[i].text, strlen(p->bind[i].text), &scope, err) ||
+             e->degree > CHECK_DEGREE);
+        scope.of[scope.n++] = (check_name){p->bind[i].name, e};
+    }
+    for (int i = 0; i < t->qualities; i++)
+        if (check_holds(t->quality[i].holds, &scope, seed)) v->passed |= 1u << i;
+}
