@@ -199,25 +199,28 @@ static double share_of(const score *s, int quality, double *low, double *high) {
 
 // ---- telling
 
-// Word number `at` of a name, to word; "": it has fewer.
-static void nth_word(const char *name, int at, char word[9]) {
-    for (; at > 0 && *name; at--) {
-        name += strcspn(name, " ");
-        name += strspn(name, " ");
-    }
-    snprintf(word, 9, "%.*s", (int)strcspn(name, " "), name);
+static int words(const char *name) {
+    int n = 1;
+    for (; *name; name++) n += *name == ' ';
+    return n;
 }
 
-static void print_head(const task *t) {
+// Word number `at` of a name, as a column's head.
+static void print_word(const char *name, int at) {
+    for (; at > 0 && *name; at--) name += strcspn(name, " "), name += strspn(name, " ");
     char word[9];
-    for (int line = 0, any = 1; any; line++) {
-        any = 0;
-        for (int i = 0; i < t->skills; i++) nth_word(t->skill[i].name, line, word), any |= *word;
-        for (int i = 0; i < t->skills && any; i++) {
-            nth_word(t->skill[i].name, line, word);
-            printf("%*s", i ? 9 : 25, word);
-        }
-        if (any) printf("%s\n", line ? "" : "  trained");
+    snprintf(word, sizeof word, "%.*s", (int)strcspn(name, " "), name);
+    printf("%9s", word);
+}
+
+// A skill's name has a word in each line of its column.
+static void print_head(const task *t) {
+    for (int line = 0, more = 1; more; line++) {
+        more = 0;
+        printf("%16s", "");
+        for (int i = 0; i < t->skills; i++)
+            print_word(t->skill[i].name, line), more |= words(t->skill[i].name) > line + 1;
+        printf("%s\n", line ? "" : "  trained");
     }
     printf("%16s", "");
     for (int i = 0; i < t->skills; i++) printf("%9s", t->skill[i].trained ? "" : "(unseen)");
@@ -387,7 +390,7 @@ static void print_legend(const eval *v, int colour) {
         int level = i < SHADES ? SHADES - 1 - i : i - SHADES;
         float sign = i < SHADES ? -1 : 1, least = LEAST[level];
         begin_shade(sign * (least > 0 ? least : 0.1f));
-        printf(" %s %.1f \033[0m", i < SHADES ? "below" : "above", (double)(sign * least));
+        printf(" %s %.1f \033[0m", i < SHADES ? "below" : "above", (double)(least > 0 ? sign * least : 0));
     }
     printf("\n");
 }

@@ -1056,7 +1056,7 @@ int main(int argc, char **argv) {
         if (!strcmp(argv[i], "--help")) return usage(c, NULL, "");
     for (int i = 1; i < argc; i++)
         if (c->run == run_serve || c->run == run_resume || c->run == run_replay ||
-            !strcmp(argv[i], "--serve"))
+            c->run == run_eval || !strcmp(argv[i], "--serve"))
             wait_briefly(argv);
     int bad = parse(c, argc - 2, argv + 2, &o);
     if (bad) return bad;
