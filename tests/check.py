@@ -167,8 +167,9 @@ def pairs(n):
             other = same(r, same(r, target)) if r.random() < .5 else near(r, same(r, target))
         except ZeroDivisionError:
             continue
-        if len(write(e, None)) < 120 and len(write(other, None)) < 300:
-            out.append((e, other, by, write(e, r), write(other, r)))
+        texts = write(e, r), write(other, r)
+        if max(len(text.encode()) for text in texts) < 300:
+            out.append((e, other, by) + texts)
     return out
 
 
