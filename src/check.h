@@ -29,7 +29,7 @@ typedef struct {
 
 typedef struct {
     int nodes;         // the last one is the whole; 0: not an expression
-    int degree, below; // bounds: of its numerator, of its denominator; above the limit: too large
+    int degree, below; // bounds: of its numerator, of its denominator
     int size;          // nodes with those of all that it refers to
     int slopes;        // it has slopes in it
     check_node node[CHECK_NODES];

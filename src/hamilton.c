@@ -5,38 +5,37 @@
 // their numbers are those of vectors/tiny/corpus.py, which shows no right derivation.
 #include "task.h"
 
-// In these texts a capital stands for the value whose name begins with it: M is the mass, P the
-// potential; I and J are the powers of q in it. V and dp are those of the answer.
+// What can be asked of an answer's V and dp without knowing how strong anything is. In these texts a
+// capital stands for the value whose name begins with it, M for the mass; I and J are powers of q.
+typedef struct {
+    const char *shape; // is 0 when V has the right powers of q and no others
+    const char *whole; // is not 0 when V has all of them
+    const char *pull;  // is not 0 when dp says that something pulls where something does
+} form;
+
+static const form none = {"V", "1", "1"};
+static const form one = {"q*V_q - I*V", "V", "dp"};
+static const form two = {"q^2*V_qq + (1 - I - J)*q*V_q + I*J*V", "(q*V_q - I*V)*(q*V_q - J*V)",
+                         "dp"};
+static const form cosine = {"V_q*cos(q) + V*sin(q)", "V", "dp"};
+
 typedef struct {
     const char *q;        // what the coordinate is
     const char *value[3]; // what a problem tells besides the mass
     const char *inertia, *U;
-    const char *shape; // is 0 when V has the right powers of q and no others
-    const char *whole; // is not 0 when V has all of them
-    const char *pull;  // is not 0 when dp says that something pulls where something does
+    const form *potential;
+    uint32_t power[2];
 } mechanics;
 
 static const mechanics systems[] = {
-    {"position", {0}, "M", "0", "V", "1", "1"},
-    {"height", {"gravity"}, "M", "M*G*q", "q*V_q - V", "V", "dp"},
-    {"position", {"force"}, "M", "-F*q", "q*V_q - V", "V", "dp"},
-    {"stretch", {"stiffness"}, "M", "S*q^2/2", "q*V_q - 2*V", "V", "dp"},
-    {"height",
-     {"stiffness", "gravity"},
-     "M",
-     "S*q^2/2 + M*G*q",
-     "q^2*V_qq - 2*q*V_q + 2*V",
-     "(q*V_q - V)*(q*V_q - 2*V)",
-     "dp"},
-    {"position",
-     {"potential"},
-     "M",
-     "P",
-     "q^2*V_qq + (1 - I - J)*q*V_q + I*J*V",
-     "(q*V_q - I*V)*(q*V_q - J*V)",
-     "dp"},
-    {"angle", {"length", "gravity"}, "M*L^2", "-M*G*L*cos(q)", "V_q*cos(q) + V*sin(q)", "V", "dp"},
-    {"stretch", {"stiffness"}, "M", "S*q^4/4", "q*V_q - 4*V", "V", "dp"},
+    {"position", {0}, "M", "0", &none, {0}},
+    {"height", {"gravity"}, "M", "M*G*q", &one, {1}},
+    {"position", {"force"}, "M", "-F*q", &one, {1}},
+    {"stretch", {"stiffness"}, "M", "S*q^2/2", &one, {2}},
+    {"height", {"stiffness", "gravity"}, "M", "S*q^2/2 + M*G*q", &two, {1, 2}},
+    {"position", {"potential"}, "M", "P", &two, {0}}, // drawn with the problem
+    {"angle", {"length", "gravity"}, "M*L^2", "-M*G*L*cos(q)", &cosine, {0}},
+    {"stretch", {"stiffness"}, "M", "S*q^4/4", &one, {4}},
 };
 
 enum { FREE, FALL, FORCE, SPRING, BOTH, POTENTIAL, PENDULUM, QUARTIC };
@@ -79,8 +78,8 @@ enum { VALUE = 32 };
 typedef char values['Z' + 1][VALUE]; // what a capital stands for; "": itself
 
 // Two powers of q from 1 to 4, each with a coefficient; returns the sum of these.
-static uint32_t draw_potential(task_stream *r, values is) {
-    uint32_t power[2], sum = 0;
+static uint32_t draw_potential(task_stream *r, values is, uint32_t power[2]) {
+    uint32_t sum = 0;
     power[0] = 1 + task_below(r, 3);
     power[1] = power[0] + 1 + task_below(r, 4 - power[0]);
     for (int i = 0; i < 2; i++) {
@@ -88,7 +87,6 @@ static uint32_t draw_potential(task_stream *r, values is) {
         task_add(is['P'], VALUE, "%s%u*q", i ? " + " : "", coefficient);
         if (power[i] > 1) task_add(is['P'], VALUE, "^%u", power[i]);
         if (power[i] > 1 && task_below(r, 2)) task_add(is['P'], VALUE, "/%u", power[i]);
-        task_add(is['I' + i], VALUE, "%u", power[i]);
         sum += coefficient;
     }
     return sum;
@@ -97,7 +95,7 @@ static uint32_t draw_potential(task_stream *r, values is) {
 // Draws what a problem tells and writes its question; returns the sum of its numbers.
 static uint32_t draw(task_stream *r, int skill, values is, task_problem *p) {
     const char *name[4] = {"mass"};
-    uint32_t n = 1, sum = 0;
+    uint32_t n = 1, sum = 0, power[2] = {systems[skill].power[0], systems[skill].power[1]};
     for (; systems[skill].value[n - 1]; n++) name[n] = systems[skill].value[n - 1];
     *p = (task_problem){.bound = 0};
     memset(is, 0, sizeof(values));
@@ -106,13 +104,14 @@ static uint32_t draw(task_stream *r, int skill, values is, task_problem *p) {
         uint32_t i = task_below(r, n), number;
         char *value = is[name[i][0] - 'a' + 'A'];
         if (!strcmp(name[i], "potential"))
-            sum += draw_potential(r, is);
+            sum += draw_potential(r, is, power);
         else
             sum += number = task_number(r), task_add(value, VALUE, "%u", number);
         task_add(p->question, sizeof p->question, ", %s = %s", name[i], value);
         for (n--; i < n; i++) name[i] = name[i + 1];
     }
     task_add(p->question, sizeof p->question, "\nderive");
+    for (int i = 0; i < 2; i++) task_add(is['I' + i], VALUE, "%u", power[i]);
     return sum;
 }
 
@@ -123,7 +122,7 @@ static void bind(task_problem *p, const char *name, const char *text, values is)
         int stands = *text >= 'A' && *text <= 'Z' && is[(int)*text][0];
         task_add(filled, sizeof filled, "%s", stands ? is[(int)*text] : letter);
     }
-    task_bind(p, name, filled);
+    task_bind(p, name, "%s", filled);
 }
 
 // Problems whose numbers add up to a multiple of 5 are kept for measuring.
@@ -134,9 +133,9 @@ static void problem(int skill, uint32_t seed, uint32_t number, int held, task_pr
     while ((draw(&r, skill, is, p) % 5 == 0) != held) continue;
     bind(p, "inertia", s->inertia, is);
     bind(p, "U", s->U, is);
-    bind(p, "shape", s->shape, is);
-    bind(p, "whole", s->whole, is);
-    bind(p, "pull", s->pull, is);
+    bind(p, "shape", s->potential->shape, is);
+    bind(p, "whole", s->potential->whole, is);
+    bind(p, "pull", s->potential->pull, is);
 }
 
 static const char *const variables[] = {"q", "p", "v", NULL};

@@ -21,19 +21,26 @@ uint32_t task_number(task_stream *r) {
     return task_below(r, 10) ? 1 + task_below(r, 9) : 10 + task_below(r, 90);
 }
 
-void task_add(char *text, size_t size, const char *format, ...) {
+static void add(char *text, size_t size, const char *format, va_list ap) {
     size_t at = strlen(text);
-    va_list ap;
-    va_start(ap, format);
     int n = vsnprintf(text + at, size - at, format, ap);
-    va_end(ap);
     must(n >= 0 && (size_t)n < size - at);
 }
 
-void task_bind(task_problem *p, const char *name, const char *text) {
+void task_add(char *text, size_t size, const char *format, ...) {
+    va_list ap;
+    va_start(ap, format);
+    add(text, size, format, ap);
+    va_end(ap);
+}
+
+void task_bind(task_problem *p, const char *name, const char *format, ...) {
     must(p->bound < BOUND);
     task_add(p->bind[p->bound].name, sizeof p->bind[0].name, "%s", name);
-    task_add(p->bind[p->bound].text, sizeof p->bind[0].text, "%s", text);
+    va_list ap;
+    va_start(ap, format);
+    add(p->bind[p->bound].text, sizeof p->bind[0].text, format, ap);
+    va_end(ap);
     p->bound++;
 }
 

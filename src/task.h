@@ -66,7 +66,8 @@ uint32_t task_below(task_stream *r, uint32_t n); // 0 .. n - 1
 uint32_t task_number(task_stream *r);            // 1 .. 9 nine times of ten, else 10 .. 99
 __attribute__((format(printf, 3, 4))) void task_add(char *text, size_t size, const char *format,
                                                     ...);
-void task_bind(task_problem *p, const char *name, const char *text);
+__attribute__((format(printf, 3, 4))) void task_bind(task_problem *p, const char *name,
+                                                     const char *format, ...);
 
 extern const task hamilton, slopes;
 const task *task_named(const char *name); // NULL: there is none

@@ -29,7 +29,7 @@ HAMILTON = [f"{name} {grade}" for name in LABELS for grade in ("structure", "tru
 SLOPES = ["structure", "truth"]
 SKILLS = {
     "hamilton": ["free particle", "freefall", "constant force", "spring", "spring in gravity", "particle", "pendulum", "quartic spring"],
-    "slopes": ["monomial", "sum", "mixed"],
+    "slopes": ["monomial", "sum"],
 }
 POWERS = {"free particle": set(), "freefall": {1}, "constant force": {1}, "spring": {2}, "quartic spring": {4}, "spring in gravity": {1, 2}}
 MULTIPLY = "·"
@@ -400,7 +400,7 @@ def problems(driver, each):
         for i in range(each):
             b = driver.problem("slopes", skill, i % 7, i, i % 2)
             total = sum(map(int, re.findall(r"\d+", b["question"])))
-            term = r"(\d+\*)*[qp](\^[234])?(/\d+|/\(\d+\*\d+\))?"
+            term = r"(\d+\*){0,2}[qp](\^[234])?(/\d+|/\(2\*\d+\))?"
             good = re.fullmatch(rf"d/d[qp]: -?{term}" + rf"( [+-] {term})" * (skill > 0), b["question"])
             if not good or (total % 5 == 0) != i % 2:
                 wrong = b["question"]
@@ -448,13 +448,13 @@ def main():
     if not os.path.exists(DRIVER):
         print(f"not run: task: there is no {DRIVER}")
         return 0
-    each = int(sys.argv[1]) if len(sys.argv) > 1 else 2600
+    each = int(sys.argv[1]) if len(sys.argv) > 1 else 2048
     driver = Driver()
     problems(driver, 1000)
     total = 0
     for skill in range(8):
         total += compare(driver, "hamilton", skill, each // 32, answers)
-    for skill in range(3):
+    for skill in range(2):
         total += compare(driver, "slopes", skill, each // 64, slope_answers)
     print(f"note task: {total} answers were judged twice")
     return failed > 0
