@@ -10,20 +10,7 @@ enum {
 
 // What a node is. BOUND: what a name stands for; SLOPE: its derivative of order `value` by the
 // variable a.
-enum {
-    NUMBER,
-    VARIABLE,
-    BOUND,
-    SLOPE,
-    NEGATE,
-    ADD,
-    SUBTRACT,
-    MULTIPLY,
-    DIVIDE,
-    POWER,
-    SINE,
-    COSINE
-};
+enum { NUMBER, VARIABLE, BOUND, SLOPE, NEGATE, ADD, SUB, MUL, DIV, POWER, SINE, COSINE };
 
 typedef struct {
     const char *text;
@@ -81,10 +68,10 @@ static int join(reader *r, int op, int a, int b) {
     if (a < 0 || b < 0) return -1;
     int an = r->degree[a], ad = r->below[a], bn = r->degree[b], bd = r->below[b];
     int degree = an + bn, below = ad + bd;
-    if (op == ADD || op == SUBTRACT) degree = an + bd > bn + ad ? an + bd : bn + ad;
-    if (op == DIVIDE) degree = an + bd + 2 * bn, below = ad + 3 * bn;
-    return node(r, (check_node){.op = (uint8_t)op, .a = (int16_t)a, .b = (int16_t)b}, degree,
-                below);
+    check_node x = {.op = (uint8_t)op, .a = (int16_t)a, .b = (int16_t)b};
+    if (op == ADD || op == SUB) degree = an + bd > bn + ad ? an + bd : bn + ad;
+    if (op == DIV) degree = an + bd + 2 * bn, below = ad + 3 * bn;
+    return node(r, x, degree, below);
 }
 
 // Reads digits into *v behind the `had` digits there, and returns how many it then has.
@@ -106,7 +93,7 @@ static int number(reader *r) {
     int a = node(r, x, 1, 0);
     if (all == whole || a < 0) return a;
     for (; whole < all; whole++) ten.value *= 10;
-    return join(r, DIVIDE, a, node(r, ten, 1, 0));
+    return join(r, DIV, a, node(r, ten, 1, 0));
 }
 
 // Takes the longest name that comes next; -1: none is known.
@@ -204,14 +191,14 @@ static int product(reader *r) {
     while (a >= 0) {
         int c = next(r);
         if (take(r, "*") || take(r, "·")) {
-            a = join(r, MULTIPLY, a, factor(r));
+            a = join(r, MUL, a, factor(r));
             divided = 0;
         } else if (take(r, "/")) {
-            a = join(r, DIVIDE, a, factor(r));
+            a = join(r, DIV, a, factor(r));
             divided = 1;
         } else if (c == '(' || is_letter(c)) {
             if (divided) return refuse(r, "behind a division a product needs its sign");
-            a = join(r, MULTIPLY, a, power(r));
+            a = join(r, MUL, a, power(r));
         } else
             break;
     }
@@ -224,7 +211,7 @@ static int sum(reader *r) {
         if (take(r, "+"))
             a = join(r, ADD, a, product(r));
         else if (take(r, "-"))
-            a = join(r, SUBTRACT, a, product(r));
+            a = join(r, SUB, a, product(r));
         else
             break;
     }
@@ -334,6 +321,11 @@ typedef struct {
     uint64_t v[3];
 } series;
 
+static series series_minus(const field *f, const series *a, const series *b) {
+    return (series){
+        {minus(f, a->v[0], b->v[0]), minus(f, a->v[1], b->v[1]), minus(f, a->v[2], b->v[2])}};
+}
+
 static series series_times(const field *f, const series *a, const series *b) {
     uint64_t m = times(f, a->v[1], b->v[1]);
     return (series){
@@ -389,17 +381,13 @@ static int evaluate(const point *at, const check_expr *e, int by, series *out) {
             bad = evaluate(at, at->scope->of[x->name].is, x->a, &y);
             y = (series){{y.v[x->value]}};
             break;
-        case NEGATE:
-            for (int k = 0; k < 3; k++) y.v[k] = minus(f, 0, a->v[k]);
-            break;
+        case NEGATE: y = series_minus(f, &y, a); break;
         case ADD:
             for (int k = 0; k < 3; k++) y.v[k] = plus(f, a->v[k], b->v[k]);
             break;
-        case SUBTRACT:
-            for (int k = 0; k < 3; k++) y.v[k] = minus(f, a->v[k], b->v[k]);
-            break;
-        case MULTIPLY: y = series_times(f, a, b); break;
-        case DIVIDE: bad = series_over(f, a, b, &y); break;
+        case SUB: y = series_minus(f, a, b); break;
+        case MUL: y = series_times(f, a, b); break;
+        case DIV: bad = series_over(f, a, b, &y); break;
         case POWER:
             y = *a;
             for (int k = 1; k < x->value; k++) y = series_times(f, &y, a);
@@ -432,12 +420,12 @@ int check_holds(const char *conditions, const check_scope *s, const uint32_t see
     for (const char *from = conditions;; from++) {
         size_t n = strcspn(from, ","), left = strcspn(from, "=");
         must(left > 0 && left < n);
-        int not = from[left - 1] == '!';
+        int differ = from[left - 1] == '!';
         check_expr a, b;
         char err[ERR];
-        must(read_all(&a, from, left - (size_t) not, s, 1, err) != -1);
+        must(read_all(&a, from, left - (size_t)differ, s, 1, err) != -1);
         must(read_all(&b, from + left + 1, n - left - 1, s, 1, err) != -1);
-        if (check_equal(&a, &b, s, seed) != !not ) return 0;
+        if (check_equal(&a, &b, s, seed) != !differ) return 0;
         from += n;
         if (!*from) return 1;
     }

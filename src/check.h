@@ -2,10 +2,10 @@
 // random primes.
 //
 // An expression is a quotient of polynomials with rational coefficients in its variables and in the
-// sines and cosines of its arguments. A true identity always holds; a false one holds at a point
-// with a probability below 2^-41, and there are two, each modulo a prime of its own; primes and
-// points are drawn by the seed. Nothing swells, nothing waits, and the answer is a function of texts
-// and seed (chapter 16).
+// sines and cosines of its arguments, which obey sin^2 + cos^2 = 1 and their parities, nothing else. A
+// true identity always holds; a false one holds at a point with a probability below 2^-41, and there
+// are two, each modulo a prime of its own; primes and points are drawn by the seed. Nothing swells,
+// nothing waits, and the answer is a function of texts and seed (chapter 16).
 #ifndef CHECK_H
 #define CHECK_H
 #include "assay.h"
@@ -50,7 +50,8 @@ typedef struct {
 // not an expression, err says where and why.
 int check_read(check_expr *e, const char *text, size_t n, const check_scope *s, char err[ERR]);
 // The same with all names of the scope, and slopes: T_p is the derivative of T by p, T_pp the
-// second. Names that stand for expressions must have been read in the same order of variables.
+// second; T itself has no slopes in it. Names that stand for expressions must have been read in a
+// scope that begins with the same names.
 int check_read_bound(check_expr *e, const char *text, size_t n, const check_scope *s,
                      char err[ERR]);
 // 1: equal wherever both are defined; 0: not; -1: one of them has no value at any point tried (a

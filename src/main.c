@@ -2,6 +2,7 @@
 //
 // Exit codes: 0 done, 1 bad input or a failed check (one line on stderr), 2 wrong usage.
 #include "bench.h"
+#include "eval.h"
 #include "journal.h"
 #include "ladder.h"
 #include "num.h"
@@ -33,6 +34,7 @@ typedef struct {
     live_options live;
     engine_options engine;
     train_options train;
+    eval_options eval;
     backend by;   // what --backend names, opened
     ranks *ranks; // of train
 } options;
@@ -483,6 +485,7 @@ static int run_journal(const options *o, char err[ERR]) {
     uint64_t torn, lost;
     char why[ERR];
     if (o->keygen) return journal_keygen(o->args[0], err);
+    if (o->train.out) return practice_plot(o->args[0], o->train.out, err);
     if (o->key && journal_key(o->key, key, 32, err)) return -1;
     int bad = journal_read(o->args[0], list_record, &l, &torn, err);
     if (!bad) list_end(&l, torn);
@@ -706,7 +709,20 @@ static int run_practice(const options *o, char err[ERR]) {
     int bad = live_run(l, &r.m, err);
     signal(SIGTERM, SIG_IGN);
     signal(SIGINT, SIG_IGN);
-    return end_serving(&with, &keys, l, &r, j, bad, err);
+    bad = end_serving(&with, &keys, l, &r, j, bad, err);
+    return bad ? bad : practice_plot(path, o->train.out, err);
+}
+
+static int run_eval(const options *o, char err[ERR]) {
+    eval_options e = o->eval;
+    qgre_options q;
+    if (!o->task) return fail(err, "eval: expected --task NAME"), 2;
+    if (read_practice(o, o->task, &q, err)) return 2;
+    if (e.show && o->json && !strcmp(o->json, "-"))
+        return fail(err, "--show: expected --json FILE, as - leaves no room on stdout"), 2;
+    e.dir = o->args[0], e.by = &o->by, e.task = q.task, e.method = q.method;
+    e.ctx = o->train.ctx, e.seed = (uint32_t)o->seed, e.json = o->json;
+    return eval_run(&e, err);
 }
 
 static int run_replay(const options *o, char err[ERR]) {
@@ -787,9 +803,17 @@ static const command commands[] = {
      "--decay --task --method --group --kl --review --snapshot"
      " --every --init --resume --backend --jobs ",
      run_train, 1},
-    {"journal", "FILE [--json] [--cut] [--key FILE.pub]   or   journal --keygen FILE",
-     "lists and checks a journal; --cut: at damage; --key: the last record signs all by this key",
-     1, " --json --cut --key --keygen ", run_journal, 0},
+    {"eval",
+     "MODEL --task hamilton|slopes [--problems N] [--samples N] [--temp T] [--seed S] [--ctx T]\n"
+     "       [--json FILE|-] [--show N [--method qgre|credit|uniform]] [--backend ref|simd|gpu] "
+     "[--jobs N]",
+     "how many answers to held-out problems are right; --show: what their tokens earn", 1,
+     " --task --problems --samples --temp --seed --ctx --json --show --method --backend --jobs ",
+     run_eval, 1},
+    {"journal", "FILE [--json] [--cut] [--key FILE.pub] [--out DIR]   or   journal --keygen FILE",
+     "lists and checks a journal; --cut: at damage; --key: the last record signs all by this key;\n"
+     "  --out: the curves of its practice as DIR/train.svg and DIR/train.json",
+     1, " --json --cut --key --keygen --out ", run_journal, 0},
     {"serve",
      "MODEL [--learn FILE] [--feedback] [--journal FILE] [--host H] [--port P] [--token-file "
      "FILE]\n"
@@ -883,71 +907,76 @@ static int take(const option *p, const char *value) {
 }
 
 static int parse(const command *c, int argc, char **argv, options *o) {
-    const option all[] = {{"-p", .text = &o->prompt},
-                          {"--tokens", .text = &o->tokens},
-                          {"--rung", .text = &o->rung},
-                          {"--calib", .text = &o->calib},
-                          {"--text", .text = &o->text},
-                          {"--json", .text = &o->json},
-                          {"--svg", .text = &o->svg},
-                          {"--backend", .text = &o->backend},
-                          {"--shape", .text = &o->shape},
-                          {"--vectors", .text = &o->vectors},
-                          {"-n", .integer = &o->n, .lo = 1, .hi = 1 << 24},
-                          {"--top-k", .integer = &o->top_k, .lo = 0, .hi = 1 << 24},
-                          {"--held", .text = &o->held},
-                          {"--task", .text = &o->task},
-                          {"--method", .text = &o->method},
-                          {"--group", .integer = &o->engine.practice.group, .lo = 1, .hi = GROUP},
-                          {"--kl", .real = &o->engine.practice.kl, .lo = 0, .hi = 10},
-                          {"--review", .real = &o->engine.practice.review, .lo = 0, .hi = 1},
-                          {"--what", .text = &o->train.what},
-                          {"--out", .text = &o->train.out},
-                          {"--stop", .integer = &o->train.stop, .lo = 0, .hi = 1 << 24},
-                          {"--distil", .integer = &o->distil, .lo = 0, .hi = 1 << 20},
-                          {"--steps", .integer = &o->train.steps, .lo = 1, .hi = 1 << 24},
-                          {"--warmup", .integer = &o->train.warmup, .lo = 0, .hi = 1 << 24},
-                          {"--every", .integer = &o->train.every, .lo = 1, .hi = 1 << 24},
-                          {"--batch", .integer = &o->train.batch, .lo = 1, .hi = 4096},
-                          {"--micro", .integer = &o->train.micro, .lo = 1, .hi = 4096},
-                          {"--ctx", .integer = &o->train.ctx, .lo = 1, .hi = 1 << 20},
-                          {"--init", .integer = &o->init, .lo = 0, .hi = 4294967295.0},
-                          {"--lr", .real = &o->train.rate, .lo = 1e-9, .hi = 1},
-                          {"--clip", .real = &o->train.clip, .lo = 0, .hi = 1e9},
-                          {"--decay", .real = &o->train.decay, .lo = 0, .hi = 1},
-                          {"--resume", .flag = &o->train.resume},
-                          {"--seed", .integer = &o->seed, .lo = 0, .hi = 4294967295.0},
-                          {"--jobs", .integer = &o->jobs, .lo = 1, .hi = 1024},
-                          {"--context", .integer = &o->context, .lo = 2, .hi = 1 << 20},
-                          {"--temp", .real = &o->temperature, .lo = 0, .hi = 100},
-                          {"--top-p", .real = &o->top_p, .lo = 0, .hi = 1},
-                          {"--decode", .flag = &o->decode},
-                          {"--chat", .flag = &o->chat},
-                          {"--serve", .flag = &o->serve},
-                          {"--model", .text = &o->dir},
-                          {"--from", .text = &o->from},
-                          {"--kv", .text = &o->kv},
-                          {"--journal", .text = &o->live.path},
-                          {"--host", .text = &o->host},
-                          {"--token-file", .text = &o->token},
-                          {"--sign", .text = &o->sign},
-                          {"--port", .integer = &o->port, .lo = 0, .hi = 65535},
-                          {"--grace", .integer = &o->grace, .lo = 0, .hi = 3600},
-                          {"--queue", .integer = &o->live.queue, .lo = 0, .hi = 1 << 16},
-                          {"--slots", .integer = &o->engine.slots, .lo = 1, .hi = SLOTS},
-                          {"--pages", .integer = &o->engine.pages, .lo = 1, .hi = 1 << 24},
-                          {"--slice", .integer = &o->engine.slice, .lo = 1, .hi = 4096},
-                          {"--share", .integer = &o->engine.share, .lo = 0, .hi = 99},
-                          {"--floor", .integer = &o->engine.floor, .lo = 0, .hi = 4096},
-                          {"--snapshot", .integer = &o->engine.snapshot, .lo = 1, .hi = 1 << 24},
-                          {"--feedback", .flag = &o->engine.feedback},
-                          {"--until-learned", .flag = &o->live.until_learned},
-                          // bench, which takes no model, has a flag of this name; others a text
-                          {"--learn", .text = &o->text, .flag = c->args ? NULL : &o->learn},
-                          {"--json", .flag = &o->lines, .only = "journal"},
-                          {"--cut", .flag = &o->cut},
-                          {"--key", .text = &o->key},
-                          {"--keygen", .flag = &o->keygen}};
+    const option all[] = {
+        {"-p", .text = &o->prompt},
+        {"--tokens", .text = &o->tokens},
+        {"--rung", .text = &o->rung},
+        {"--calib", .text = &o->calib},
+        {"--text", .text = &o->text},
+        {"--json", .text = &o->json},
+        {"--svg", .text = &o->svg},
+        {"--backend", .text = &o->backend},
+        {"--shape", .text = &o->shape},
+        {"--vectors", .text = &o->vectors},
+        {"-n", .integer = &o->n, .lo = 1, .hi = 1 << 24},
+        {"--top-k", .integer = &o->top_k, .lo = 0, .hi = 1 << 24},
+        {"--held", .text = &o->held},
+        {"--task", .text = &o->task},
+        {"--method", .text = &o->method},
+        {"--group", .integer = &o->engine.practice.group, .lo = 1, .hi = GROUP},
+        {"--kl", .real = &o->engine.practice.kl, .lo = 0, .hi = 10},
+        {"--review", .real = &o->engine.practice.review, .lo = 0, .hi = 1},
+        {"--what", .text = &o->train.what},
+        {"--out", .text = &o->train.out},
+        {"--stop", .integer = &o->train.stop, .lo = 0, .hi = 1 << 24},
+        {"--distil", .integer = &o->distil, .lo = 0, .hi = 1 << 20},
+        {"--steps", .integer = &o->train.steps, .lo = 1, .hi = 1 << 24},
+        {"--warmup", .integer = &o->train.warmup, .lo = 0, .hi = 1 << 24},
+        {"--every", .integer = &o->train.every, .lo = 1, .hi = 1 << 24},
+        {"--batch", .integer = &o->train.batch, .lo = 1, .hi = 4096},
+        {"--micro", .integer = &o->train.micro, .lo = 1, .hi = 4096},
+        {"--ctx", .integer = &o->train.ctx, .lo = 1, .hi = 1 << 20},
+        {"--init", .integer = &o->init, .lo = 0, .hi = 4294967295.0},
+        {"--lr", .real = &o->train.rate, .lo = 1e-9, .hi = 1},
+        {"--clip", .real = &o->train.clip, .lo = 0, .hi = 1e9},
+        {"--decay", .real = &o->train.decay, .lo = 0, .hi = 1},
+        {"--resume", .flag = &o->train.resume},
+        {"--seed", .integer = &o->seed, .lo = 0, .hi = 4294967295.0},
+        {"--jobs", .integer = &o->jobs, .lo = 1, .hi = 1024},
+        {"--context", .integer = &o->context, .lo = 2, .hi = 1 << 20},
+        {"--temp", .real = &o->temperature, .lo = 0, .hi = 100},
+        {"--top-p", .real = &o->top_p, .lo = 0, .hi = 1},
+        {"--temp", .real = &o->eval.temperature, .lo = 0, .hi = 100, .only = "eval"},
+        {"--problems", .integer = &o->eval.problems, .lo = 1, .hi = 1000},
+        {"--samples", .integer = &o->eval.samples, .lo = 0, .hi = 64},
+        {"--show", .integer = &o->eval.show, .lo = 0, .hi = 100},
+        {"--decode", .flag = &o->decode},
+        {"--chat", .flag = &o->chat},
+        {"--serve", .flag = &o->serve},
+        {"--model", .text = &o->dir},
+        {"--from", .text = &o->from},
+        {"--kv", .text = &o->kv},
+        {"--journal", .text = &o->live.path},
+        {"--host", .text = &o->host},
+        {"--token-file", .text = &o->token},
+        {"--sign", .text = &o->sign},
+        {"--port", .integer = &o->port, .lo = 0, .hi = 65535},
+        {"--grace", .integer = &o->grace, .lo = 0, .hi = 3600},
+        {"--queue", .integer = &o->live.queue, .lo = 0, .hi = 1 << 16},
+        {"--slots", .integer = &o->engine.slots, .lo = 1, .hi = SLOTS},
+        {"--pages", .integer = &o->engine.pages, .lo = 1, .hi = 1 << 24},
+        {"--slice", .integer = &o->engine.slice, .lo = 1, .hi = 4096},
+        {"--share", .integer = &o->engine.share, .lo = 0, .hi = 99},
+        {"--floor", .integer = &o->engine.floor, .lo = 0, .hi = 4096},
+        {"--snapshot", .integer = &o->engine.snapshot, .lo = 1, .hi = 1 << 24},
+        {"--feedback", .flag = &o->engine.feedback},
+        {"--until-learned", .flag = &o->live.until_learned},
+        // bench, which takes no model, has a flag of this name; others a text
+        {"--learn", .text = &o->text, .flag = c->args ? NULL : &o->learn},
+        {"--json", .flag = &o->lines, .only = "journal"},
+        {"--cut", .flag = &o->cut},
+        {"--key", .text = &o->key},
+        {"--keygen", .flag = &o->keygen}};
     int args = 0, used;
     for (int i = 0; i < argc; i += used) {
         char spaced[64];
@@ -1007,7 +1036,8 @@ int main(int argc, char **argv) {
                             .share = 60,
                             .snapshot = 100,
                             .practice = {.group = 16, .kl = 0.05, .review = 0.3}},
-                 .train = {.warmup = -1, .clip = -1, .decay = -1}};
+                 .train = {.warmup = -1, .clip = -1, .decay = -1},
+                 .eval = {.problems = 25, .samples = 4, .temperature = 1}};
     char err[ERR] = "";
     const command *c = NULL;
     num_require_ieee();
@@ -1026,7 +1056,7 @@ int main(int argc, char **argv) {
         if (!strcmp(argv[i], "--help")) return usage(c, NULL, "");
     for (int i = 1; i < argc; i++)
         if (c->run == run_serve || c->run == run_resume || c->run == run_replay ||
-            !strcmp(argv[i], "--serve") || !strcmp(argv[i], "--task"))
+            c->run == run_eval || !strcmp(argv[i], "--serve") || !strcmp(argv[i], "--task"))
             wait_briefly(argv);
     int bad = parse(c, argc - 2, argv + 2, &o);
     if (bad) return bad;

@@ -87,8 +87,7 @@ static int section_of(const task_verdict *v, int sections, size_t from) {
     return -1;
 }
 
-// Judges an answer's text; of each token its section, in section [n].
-static void judge(const qgre *q, const task_problem *p, const uint32_t seed[2], qgre_answer *a,
+void qgre_verdict(const qgre *q, const task_problem *p, const uint32_t seed[2], qgre_answer *a,
                   int8_t *section) {
     const task *t = q->o.task;
     size_t room = token_room(q->t), size = 0;
@@ -104,7 +103,7 @@ static void judge(const qgre *q, const task_problem *p, const uint32_t seed[2], 
     a->verdict = (task_verdict){0};
     if (a->ended && skip <= size) task_judge(t, p, text + skip, size - skip, seed, &a->verdict);
     // A token belongs to the section that holds its first byte; the end, to the last line.
-    for (int64_t i = 0; i < a->n; i++) {
+    for (int64_t i = 0; i < a->n && section; i++) {
         size_t byte = i < n ? from[i] : size ? size - 1 : 0;
         section[i] = -1;
         if (a->verdict.formed && byte >= skip)
@@ -181,7 +180,7 @@ void qgre_judge(qgre *q, int64_t step, long group, int skill, const task_problem
     int64_t all[QUALITIES] = {0};
     for (long i = 0; i < n; i++) section[i] = must_alloc((size_t)answer[i].n + 1, 1);
 #pragma omp parallel for schedule(dynamic)
-    for (long i = 0; i < n; i++) judge(q, p, seed, &answer[i], section[i]);
+    for (long i = 0; i < n; i++) qgre_verdict(q, p, seed, &answer[i], section[i]);
     for (long i = 0; i < n; i++)
         for (int k = 0; k < q->o.task->qualities; k++) all[k] += answer[i].verdict.passed >> k & 1;
     for (long i = 0; i < n; i++) {
