@@ -18,6 +18,42 @@ static float lane_dot_avx2(const float *a, const float *b, int64_t n) {
     x = _mm_add_ps(x, _mm_movehl_ps(x, x));
     return _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)));
 }
+
+// Of eight vectors b, n apart: each fold by 16 and 8 adds registers; by 4, 2 and 1 it takes two
+// vectors of sums and leaves one that holds twice as many, each half as long.
+static void lane_dots_avx2(float *y, const float *a, const float *b, int64_t n) {
+    __m256 v[8], w[4], x[2];
+    for (int k = 0; k < 8; k++) {
+        __m256 s[4];
+        for (int j = 0; j < 4; j++) s[j] = _mm256_setzero_ps();
+        for (int64_t i = 0; i < n; i += LANES)
+            for (int j = 0; j < 4; j++)
+                s[j] = _mm256_fmadd_ps(_mm256_loadu_ps(a + i + 8 * j),
+                                       _mm256_loadu_ps(b + k * n + i + 8 * j), s[j]);
+        v[k] = _mm256_add_ps(_mm256_add_ps(s[0], s[2]), _mm256_add_ps(s[1], s[3]));
+    }
+    for (int k = 0; k < 4; k++)
+        w[k] = _mm256_add_ps(_mm256_permute2f128_ps(v[k], v[k + 4], 0x20),
+                             _mm256_permute2f128_ps(v[k], v[k + 4], 0x31));
+    for (int k = 0; k < 2; k++)
+        x[k] = _mm256_add_ps(_mm256_shuffle_ps(w[2 * k], w[2 * k + 1], 0x44),
+                             _mm256_shuffle_ps(w[2 * k], w[2 * k + 1], 0xee));
+    _mm256_storeu_ps(
+        y, _mm256_add_ps(_mm256_shuffle_ps(x[0], x[1], 0x88), _mm256_shuffle_ps(x[0], x[1], 0xdd)));
+}
+
+// 32 elements of y stay in registers.
+static void add_times_avx2(float *y, const float *s, int64_t ds, const float *x, int64_t dx,
+                           int64_t count) {
+    __m256 v[4];
+    for (int k = 0; k < 4; k++) v[k] = _mm256_loadu_ps(y + 8 * k);
+    for (int64_t j = 0; j < count; j++) {
+        __m256 f = _mm256_broadcast_ss(s + j * ds);
+        for (int k = 0; k < 4; k++)
+            v[k] = _mm256_fmadd_ps(f, _mm256_loadu_ps(x + j * dx + 8 * k), v[k]);
+    }
+    for (int k = 0; k < 4; k++) _mm256_storeu_ps(y + 8 * k, v[k]);
+}
 #endif
 
 // Element i goes to accumulator i mod 32; then accumulators 16, 8, 4, 2, 1 apart are added.
@@ -33,6 +69,24 @@ float num_lane_dot(const float *a, const float *b, int64_t n) {
     for (int m = LANES / 2; m > 0; m /= 2)
         for (int l = 0; l < m; l++) acc[l] += acc[l + m];
     return acc[0];
+}
+
+void num_lane_dots(float *y, const float *a, const float *b, int64_t n, int64_t count) {
+    int64_t j = 0;
+#ifdef __AVX2__
+    for (; n % LANES == 0 && j + 8 <= count; j += 8) lane_dots_avx2(y + j, a, b + j * n, n);
+#endif
+    for (; j < count; j++) y[j] = num_lane_dot(a, b + j * n, n);
+}
+
+void num_add_times(float *y, int64_t n, const float *s, int64_t ds, const float *x, int64_t dx,
+                   int64_t count) {
+    int64_t i = 0;
+#ifdef __AVX2__
+    for (; i + 32 <= n; i += 32) add_times_avx2(y + i, s, ds, x + i, dx, count);
+#endif
+    for (int64_t j = 0; j < count; j++)
+        for (int64_t k = i; k < n; k++) y[k] = num_fma(s[j * ds], x[j * dx + k], y[k]);
 }
 
 // One accumulator, ascending, in segments of 1,024 that are added in ascending order.

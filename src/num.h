@@ -120,6 +120,11 @@ NUM static inline uint16_t num_to_f16(float x) {
 // Ordered sums of products a[i] * b[i], i < n.
 float num_lane_dot(const float *a, const float *b, int64_t n);
 float num_seq_dot(const float *a, const float *b, int64_t n);
+// y[j] = num_lane_dot(a, b + j n, n), j < count.
+void num_lane_dots(float *y, const float *a, const float *b, int64_t n, int64_t count);
+// y [n] += sum over j < count, ascending, of s[j ds] * x[j dx ..]; s and x do not overlap y.
+void num_add_times(float *y, int64_t n, const float *s, int64_t ds, const float *x, int64_t dx,
+                   int64_t count);
 
 // Stops the program unless floats round to nearest even and underflow gradually.
 void num_require_ieee(void);

@@ -34,10 +34,6 @@ void ref_tile(float out[TILE_ROWS][TILE_COLS], const float (*a)[TILE_ROWS],
             for (int j = 0; j < TILE_COLS; j++) out[i][j] = num_fma(a[k][i], b[k][j], out[i][j]);
 }
 
-void ref_add_times(float *restrict y, float s, const float *restrict x, int64_t n) {
-    for (int64_t i = 0; i < n; i++) y[i] = num_fma(s, x[i], y[i]);
-}
-
 // Turns the pairs (i, i + n/2) of a head [n] by the angles of its position.
 static void rope(float *x, const float *cos, const float *sin, int64_t n) {
     for (int64_t i = 0; i < n / 2; i++) {
@@ -60,6 +56,10 @@ const float *ref_cached(const ref_run *r, const void *cache, int64_t at, int64_t
     return wide;
 }
 
+int64_t ref_room(const ref_run *r) {
+    return (r->m->c.kv_bf16 ? 2 * KEYS + 1 : 1) * r->m->c.head_dim;
+}
+
 // A key or a value [head_dim] into its cache. 1: it is infinite when it is rounded.
 static int append(const ref_run *r, void *cache, int64_t at, const float *x) {
     int64_t n = r->m->c.head_dim;
@@ -73,7 +73,7 @@ static int append(const ref_run *r, void *cache, int64_t at, const float *x) {
     return bad;
 }
 
-// Query head i % heads of row i / heads over keys 0 .. pos; sets o, and room is [2, head_dim].
+// Query head i % heads of row i / heads over keys 0 .. pos; sets o, and room is [ref_room()].
 // Returns the largest score in top[0] and the sum of the exponentials in top[1].
 static void attend(const ref_run *r, int layer, int64_t i, float *room, float top[2]) {
     const model_config *c = &r->m->c;
@@ -85,18 +85,15 @@ static void attend(const ref_run *r, int layer, int64_t i, float *room, float to
         int64_t n = p + 1 - first < KEYS ? p + 1 - first : KEYS;
         int64_t at = ref_place(r, layer, r->seq[t], i % c->heads / share, first);
         float mc = 0, lc = 0;
-        for (int64_t j = 0; j < n; j++) {
-            const float *key = ref_cached(r, r->kcache, at + j * hd, hd, wide);
-            s[j] = num_mul(num_lane_dot(q, key, hd), scale);
+        num_lane_dots(s, q, ref_cached(r, r->kcache, at, n * hd, wide), hd, n);
+        for (int64_t j = 0; j < n; j++) s[j] = num_mul(s[j], scale);
+        for (int64_t j = 0; j < n; j++)
             if (j == 0 || s[j] > mc) mc = s[j];
-        }
         float *oc = first ? part : o; // the first chunk is taken as it is
         memset(oc, 0, (size_t)hd * sizeof *oc);
         for (int64_t j = 0; j < n; j++) s[j] = num_exp(num_sub(s[j], mc));
-        for (int64_t j = 0; j < n; j++) {
-            lc = num_add(lc, s[j]);
-            ref_add_times(oc, s[j], ref_cached(r, r->vcache, at + j * hd, hd, wide), hd);
-        }
+        for (int64_t j = 0; j < n; j++) lc = num_add(lc, s[j]);
+        num_add_times(oc, hd, s, 1, ref_cached(r, r->vcache, at, n * hd, wide), hd, n);
         if (first) {
             float most = mc > m ? mc : m;
             float old = num_exp(num_sub(m, most)), new = num_exp(num_sub(mc, most));
@@ -173,7 +170,7 @@ static int phase_attend(ref_run *r, const tape_phase *p) {
     const model_config *c = &r->m->c;
 #pragma omp parallel
     {
-        float *room = must_alloc(2 * (size_t)c->head_dim, sizeof *room), top[2];
+        float *room = must_alloc((size_t)ref_room(r), sizeof *room), top[2];
 #pragma omp for schedule(dynamic)
         for (int64_t i = 0; i < r->rows * c->heads; i++) {
             attend(r, p->layer, i, room, top);

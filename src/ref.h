@@ -55,14 +55,14 @@ typedef struct ref_run {
 
 // y = x / rms(x) * w. x and y [n] may be the same.
 void ref_norm(float *y, const float *x, const float *w, int64_t n, float eps);
-// y += s x [n]; they do not overlap.
-void ref_add_times(float *restrict y, float s, const float *restrict x, int64_t n);
 int ref_finite(const float *x, int64_t n); // 1 when all are
 // The element of both caches where a head's key and value at a position begin; those of the next
 // positions of the chunk follow, head_dim each.
 int64_t ref_place(const ref_run *r, int layer, int64_t seq, int64_t head, int64_t pos);
 // n elements of a cache: where they lie, or widened to wide [n].
 const float *ref_cached(const ref_run *r, const void *cache, int64_t at, int64_t n, float *wide);
+// Floats that attention to one row needs: an output, and in bf16 a chunk of keys and one of values.
+int64_t ref_room(const ref_run *r);
 // A cache with room for all sequences, each at pages of its own.
 void ref_open(ref_run *r, const model *m, linear_fn linear, int64_t room, int64_t seqs,
               int64_t context);
