@@ -793,12 +793,15 @@ static const command commands[] = {
      "how close each rung's answers come to the dense model's", 1,
      " --text --calib --distil --json --svg --backend --jobs ", run_ladder, 0},
     {"train",
-     "MODEL --text FILE --out DIR [--held FILE] [--what r1|r2|r1r2|r1r2+norms|all]\n"
+     "MODEL --text FILE|--task NAME --out DIR [--held FILE] [--what r1|r2|r1r2|r1r2+norms|all]\n"
      "       [--steps N] [--stop N] [--lr X] [--warmup N] [--batch B] [--micro M] [--ctx T] "
      "[--seed S]\n"
      "       [--clip X] [--decay X] [--every N] [--init SEED] [--resume]\n"
+     "       [--method qgre|credit|uniform] [--group N] [--kl X] [--review P] [--snapshot N]\n"
      "       [--backend ref|simd|gpu] [--jobs N]",
-     "learns a text; --init: random weights by the folder's config.json; --resume: goes on", 1,
+     "learns a text, or practises a task; --init: random weights by the folder's config.json; "
+     "--resume: goes on",
+     1,
      " --text --out --held --what --steps --stop --lr --warmup --batch --micro --ctx --seed --clip "
      "--decay --task --method --group --kl --review --snapshot"
      " --every --init --resume --backend --jobs ",
@@ -815,7 +818,7 @@ static const command commands[] = {
      "  --out: the curves of its practice as DIR/train.svg and DIR/train.json",
      1, " --json --cut --key --keygen --out ", run_journal, 0},
     {"serve",
-     "MODEL [--learn FILE] [--feedback] [--journal FILE] [--host H] [--port P] [--token-file "
+     "MODEL [--learn FILE|TASK] [--feedback] [--journal FILE] [--host H] [--port P] [--token-file "
      "FILE]\n"
      "       [--slots N] [--context N] [--pages N] [--slice N] [--queue N] [--share PERCENT] "
      "[--floor ROWS]\n"
@@ -823,7 +826,9 @@ static const command commands[] = {
      "DIR]\n"
      "       [--what ..] [--steps N] [--lr X] [--warmup N] [--batch B] [--micro M] [--ctx T] "
      "[--seed S]\n"
-     "       [--clip X] [--decay X] [--backend ref|simd|gpu] [--jobs N]",
+     "       [--clip X] [--decay X] [--method qgre|credit|uniform] [--group N] [--kl X] [--review "
+     "P]\n"
+     "       [--backend ref|simd|gpu] [--jobs N]",
      "answers over HTTP and learns at the same time; every step goes to the journal", 1,
      " --learn --feedback --journal --host --port --token-file --slots --context --pages --slice "
      "--queue --share --floor --kv --snapshot --grace --until-learned --sign --out --what --steps "
