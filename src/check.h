@@ -59,6 +59,7 @@ int check_read_bound(check_expr *e, const char *text, size_t n, const check_scop
 int check_equal(const check_expr *a, const check_expr *b, const check_scope *s,
                 const uint32_t seed[2]);
 // 1 when all conditions of a text such as "T_q = 0, p*T_p = 2*T, T != 0" hold; 0: not all do, or
-// one has no value. The conditions are the program's own: a text that cannot be read stops it.
+// one has no value, or is too large with what its names stand for. The conditions are the program's
+// own: a text that cannot be read stops it.
 int check_holds(const char *conditions, const check_scope *s, const uint32_t seed[2]);
 #endif

@@ -184,6 +184,9 @@ def bound():
         case("names", reason, a, "q*p" if want == "equal" else "q*p" + a[2:], want, scope=scope)
     case("names", "digits in names", "q1 q2", "q2*q1", "equal", scope="q1;q2")
     case("names", "a name is no number", "q12", "q1*2", "left@2", scope="q1;q2")
+    doubled = "q;" + ";".join("%s:=%s+%s" % (x, y, y) for x, y in zip("abcdefghijk", "qabcdefghij"))
+    case("bound", "4095 nodes through names", "k", "2048q", "equal", "limit", scope=doubled)
+    case("bound", "more", "k+q", "2049q", "left@3", "limit", scope=doubled)
     big = "q;T:=((q^16)^16)^16"
     case("bound", "as large as may be", "T", "T", "equal", "limit", scope=big)
     case("bound", "larger", "T*q", "T*q", "left@3", "limit", scope=big)
