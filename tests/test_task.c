@@ -462,6 +462,7 @@ static void slope_answers(void) {
         {0, "d/dq: 4*q^4/2", "q^3", "truth"},
         {0, "d/dq: 4*q^4/2", "8*q^4", "structure, truth"},
         {0, "d/dq: 4*q^4/2", "8*p^3", "structure, truth"},
+        {0, "d/dq: 4*q^4/2", "8*p*q^3", "structure, truth"},
         {0, "d/dq: 4*q^4/2", "8*v^3", "structure, truth"},
         {0, "d/dq: 4*q^4/2", "0", "structure, truth"},
         {0, "d/dq: 4*q^4/2", "", "not formed"},
