@@ -688,6 +688,8 @@ static int run_practice(const options *o, char err[ERR]) {
     if (!o->train.out || o->text)
         return fail(err, "train --task: expected --out DIR, no --text"), 2;
     if (read_practice(o, o->task, &run.engine.practice, err)) return 2;
+    if (o->held || o->init >= 0 || o->train.stop || o->train.every)
+        return fail(err, "train --task: expected no --held, --init, --stop or --every"), 2;
     if (!ranks_alone(o->ranks)) return fail(err, "--task: expected one process, without mpirun"), 2;
     if (o->train.what && !train_learn(o->train.what))
         return fail(err, "--what %s: expected r1, r2, r1r2, r1r2+norms or all", o->train.what), 2;

@@ -126,6 +126,7 @@ def refused(model, at):
     for words, code, what in ((["--task", "no"], 2, "no such task"), (["--method", "grpo"], 2, "expected qgre"),
                               (["--batch", 12], 1, "multiple of --group"), (["--ctx", 8], 1, "expected fewer than --ctx"),
                               (["--text", "x"], 2, "no --text"), (["--group", 0], 2, "--group"),
+                              (["--stop", 2], 2, "expected no --held"),
                               (["--what", "all"], 1, "expected a dense model")):  # fmt: skip
         got = run("train", model, "--task", "hamilton", "--out", at + "/r", *OPTIONS, *words, check_code=False)
         check(got[0] == code and what in got[2] and (code == 2 or got[2].count("\n") == 1), "refused: " + what, got)
