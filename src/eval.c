@@ -390,7 +390,8 @@ static void print_legend(const eval *v, int colour) {
         int level = i < SHADES ? SHADES - 1 - i : i - SHADES;
         float sign = i < SHADES ? -1 : 1, least = LEAST[level];
         begin_shade(sign * (least > 0 ? least : 0.1f));
-        printf(" %s %.1f \033[0m", i < SHADES ? "below" : "above", (double)(least > 0 ? sign * least : 0));
+        printf(" %s %.1f \033[0m", i < SHADES ? "below" : "above",
+               (double)(least > 0 ? sign * least : 0));
     }
     printf("\n");
 }
