@@ -40,18 +40,6 @@ static const mechanics systems[] = {
 
 enum { FREE, FALL, FORCE, SPRING, BOTH, POTENTIAL, PENDULUM, QUARTIC };
 
-// Each unlocks what adds one thing to it. The quartic spring is never practised.
-static const task_skill skills[] = {
-    [FREE] = {"free particle", 0, 1},
-    [FALL] = {"freefall", 1 << FREE, 1},
-    [FORCE] = {"constant force", 1 << FREE, 1},
-    [SPRING] = {"spring", 1 << FREE, 1},
-    [BOTH] = {"spring in gravity", 1 << FALL | 1 << SPRING, 1},
-    [POTENTIAL] = {"particle", 1 << SPRING, 1},
-    [PENDULUM] = {"pendulum", 1 << BOTH, 1},
-    [QUARTIC] = {"quartic spring", 1 << SPRING, 0},
-};
-
 static const task_section sections[] = {{"p", "P"}, {"T", "T"},      {"V", "V"},
                                         {"H", "H"}, {"dq/dt", "dq"}, {"dp/dt", "dp"}};
 enum { P, T, V, H, DQ, DP };
@@ -64,7 +52,7 @@ static const task_quality qualities[] = {
     {"p truth", P, 1, "P = inertia*v", S(P)},
     {"T structure", T, 0, "T_q = 0, T_v = 0, p*T_p = 2*T, T != 0", 0},
     {"T truth", T, 1, "T = p^2/(2*inertia)", S(T)},
-    {"V structure", V, 0, "V_p = 0, V_v = 0, shape = 0, whole != 0", 0},
+    {"V structure", V, 0, "V_p = 0, V_v = 0, shape = 0, whole != 0", R(T)},
     {"V truth", V, 1, "V = U", S(V)},
     {"H structure", H, 0, "H = T + V, H != 0", S(T) | S(V)},
     {"H truth", H, 1, "H = p^2/(2*inertia) + U", S(H) | R(T) | R(V)},
@@ -72,6 +60,19 @@ static const task_quality qualities[] = {
     {"dq/dt truth", DQ, 1, "dq = p/inertia", S(DQ) | R(T)},
     {"dp/dt structure", DP, 0, "dp = -H_q, pull != 0", S(H)},
     {"dp/dt truth", DP, 1, "dp = -U_q", S(DP) | R(V)},
+};
+
+// Number and place come first: which value is the mass, in one line and in another. The quartic
+// spring is never practised.
+static const task_skill skills[] = {
+    [FREE] = {"free particle", 0, 0, 1},
+    [FALL] = {"freefall", 1 << FREE, R(P) | R(T), 1},
+    [FORCE] = {"constant force", 1 << FREE, R(P) | R(T), 1},
+    [SPRING] = {"spring", 1 << FREE, R(P) | R(T), 1},
+    [BOTH] = {"spring in gravity", 1 << FALL | 1 << SPRING, R(V), 1},
+    [POTENTIAL] = {"particle", 1 << SPRING, R(V), 1},
+    [PENDULUM] = {"pendulum", 1 << FALL, R(V), 1},
+    [QUARTIC] = {"quartic spring", 0, 0, 0},
 };
 
 enum { VALUE = 32 };

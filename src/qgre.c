@@ -22,14 +22,17 @@ float qgre_worth(const task *t, int quality) { return WORTH[t->quality[quality].
 
 // ---- what is tried
 
-// Bits of the trained skills whose predecessors are mastered; without gates, of all.
+// Bits of the trained skills whose predecessors have what they need; without gates, of all.
 static uint32_t unlocked(const qgre *q) {
     const task *t = q->o.task;
-    uint32_t whole = 0, open = 0;
-    for (int i = 0; i < t->skills; i++) whole |= (uint32_t)(q->now.skill[i].whole != 0) << i;
-    for (int i = 0; i < t->skills; i++)
-        if (t->skill[i].trained && (q->o.method != QGRE_GATED || !(t->skill[i].after & ~whole)))
-            open |= 1u << i;
+    uint32_t open = 0;
+    for (int i = 0; i < t->skills; i++) {
+        uint32_t needs = t->skill[i].needs ? t->skill[i].needs : (1u << t->qualities) - 1;
+        int ready = t->skill[i].trained;
+        for (int k = 0; k < t->skills && q->o.method == QGRE_GATED; k++)
+            if (t->skill[i].after >> k & 1) ready &= !(needs & ~q->now.skill[k].mastered);
+        open |= (uint32_t)ready << i;
+    }
     return open;
 }
 

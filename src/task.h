@@ -24,7 +24,8 @@ typedef struct {
 
 typedef struct {
     const char *name;
-    uint32_t after; // bits of the skills that must be mastered before
+    uint32_t after; // bits of the skills that come before: in these
+    uint32_t needs; // these qualities must be mastered; 0: all
     int trained;    // 0: it is only measured
 } task_skill;
 

@@ -21,7 +21,7 @@ static const task_quality qualities[] = {{"p s", 0, 0, "A_q = 0", 0},
                                          {"p t", 0, 1, "A = W", 1},
                                          {"T s", 1, 0, "B_q = 0", 0},
                                          {"T t", 1, 1, "B = 2*W", 4 | 2}};
-static const task_skill skills[] = {{"first", 0, 1}, {"second", 1, 1}, {"never", 1, 0}};
+static const task_skill skills[] = {{"first", 0, 0, 1}, {"second", 1, 0, 1}, {"never", 1, 0, 0}};
 static const char *const variables[] = {"q", NULL};
 static const task small = {.name = "small",
                            .variable = variables,
