@@ -56,8 +56,8 @@ NUM static inline float num_exp(float x) {
     // 2^n = 2^(k-h) * 2^h, both normal: only the last product can round
     int32_t k = (int32_t)n, h = k / 2;
     p = p * num_float((uint32_t)(k - h + 127) << 23) * num_float((uint32_t)(h + 127) << 23);
-    int32_t nan = (int32_t)(0x7f800000u - a) >> 31; // all ones or none
-    return num_float(num_bits(p) | (uint32_t)nan);
+    uint32_t nan = 0u - ((0x7f800000u - a) >> 31); // all ones or none
+    return num_float(num_bits(p) | nan);
 }
 
 // ln x, error below 0.94 ulp; -inf for +0 and -0, NaN below.

@@ -3,7 +3,7 @@
 #include "num.h"
 #include "rng.h"
 
-static const float WORTH[2] = {0.3f, 1.0f}; // of structure, of truth
+static const float WORTH[2] = {1.0f, 1.0f}; // of structure, of truth
 static const float MALFORMED = -0.1f;       // for every token of an answer without its form
 enum { MEMORY = 16 };                       // answers over which a running mean forgets
 

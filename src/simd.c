@@ -303,7 +303,7 @@ __attribute__((target(WIDE))) static void panel_rows(const tq_matrix *m, const i
     __m512 row = m->row ? _mm512_maskz_loadu_ps(rows, m->row + r) : _mm512_setzero_ps();
     memset(room, 0, (size_t)(n * PANEL) * sizeof *room);
     for (int k = 0; k < many; k++)
-        m->kind == KIND_F32 ? tq_widen(m, r + k, (float *)room + k * n)
+        m->kind == KIND_F32 ? tq_widen(m, r + k, (float *)(void *)room + k * n)
                             : expand(m, r + k, (int16_t *)room + k * m->pad);
     turn(room, n, panel);
     for (; t + INPUTS <= last; t += INPUTS) panel_tokens(m, panel, in, t, INPUTS, row, rows, y + r);
