@@ -256,8 +256,7 @@ def against_sympy(sympy, all_pairs, ours, truth):
     for i, theirs in bad[:8]:
         print("    %s, SymPy %s, %d angles: %r, %r, %s" % (ours[i], theirs, truth[i][1], *all_pairs[i][3:], all_pairs[i][2]))
     times = sorted(it.times)
-    print("SymPy: median %.0f us, mean %.0f us, 99%% %.0f us, most %.0f us" %
-          (times[len(times) // 2] * 1e6, sum(times) / len(times) * 1e6, times[len(times) * 99 // 100] * 1e6, times[-1] * 1e6))
+    print("SymPy: mean %.0f us, most %.0f us" % (sum(times) / len(times) * 1e6, times[-1] * 1e6))
     check(it.ask("9**9**9", "0") in ("late", "full", "killed"),
           "9^9^9 stops SymPy within %d s of its processor, and is no expression here" % (2 * LIMIT_S))
     it.close()
