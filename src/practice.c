@@ -96,7 +96,6 @@ static int read_open(course *c, const journal_record *r, char err[ERR]) {
 static int read_record(void *ctx, const journal_record *r, char err[ERR]) {
     course *c = ctx;
     if (r->number == 1) return read_open(c, r, err);
-    if (r->kind == J_RESUME) c->next.answers = 0;
     if (r->kind == J_REWARD && practice_read(&c->next, c->t, r->data, r->size))
         return fail(err, "%.300s: record %llu: not of task %s", c->path,
                     (unsigned long long)r->number, c->t->name);

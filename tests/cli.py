@@ -31,6 +31,7 @@ COMMANDS = (
     "generate",
     "ladder",
     "train",
+    "eval",
     "journal",
     "serve",
     "resume",
@@ -85,7 +86,7 @@ def check_usage():
         code, out, _ = assay(c, "a", "b", "--help", "--frob")
         check(code == 0 and out, c + ": --help wins over what else is wrong", code)
     arguments = {"inspect": 1, "tokenize": 1, "quantize": 2, "logits": 2, "generate": 1, "ladder": 1,
-                 "train": 1, "verify": 0, "bench": 0, "sizes": 0}  # fmt: skip
+                 "train": 1, "eval": 1, "verify": 0, "bench": 0, "sizes": 0}  # fmt: skip
     needed = {"generate": ["-p", "x"], "logits": ["--tokens", "1"]}
     wrong = [[], ["frob"], [""], ["Inspect"], ["--frob"]]
     for c, n in arguments.items():
