@@ -3,9 +3,8 @@
 #include "num.h"
 #include "rng.h"
 
-static const float WORTH[2] = {1.0f, 1.0f}; // of structure, of truth
-static const float MALFORMED = -0.1f;       // for every token of an answer without its form
-enum { MEMORY = 16 };                       // answers over which a running mean forgets
+static const float MALFORMED = -0.1f; // for every token of an answer without its form
+enum { MEMORY = 16 };                 // answers over which a running mean forgets
 
 int qgre_named(const char *method) {
     for (int i = QGRE_GATED; i <= QGRE_UNIFORM; i++)
@@ -17,8 +16,6 @@ const char *qgre_name(qgre_method method) {
     static const char *const name[] = {"qgre", "credit", "uniform"};
     return name[method];
 }
-
-float qgre_worth(const task *t, int quality) { return WORTH[t->quality[quality].truth]; }
 
 // ---- what is tried
 
@@ -168,7 +165,6 @@ static void earn(const qgre *q, int skill, const qgre_answer *a, const int64_t *
     for (int k = 0; k < t->qualities; k++) {
         if (!(counts >> k & 1)) continue;
         float x = advantage(&q->now.skill[skill], k, a->verdict.passed >> k & 1, all[k], n);
-        x = num_mul(qgre_worth(t, k), x);
         worth[t->quality[k].section] = num_add(worth[t->quality[k].section], x);
         sum = num_add(sum, x);
     }

@@ -68,5 +68,4 @@ void qgre_verdict(const qgre *q, const task_problem *p, const uint32_t seed[2], 
 void qgre_judge(qgre *q, int64_t step, long group, int skill, const task_problem *p,
                 qgre_answer *answer, long n);
 uint32_t qgre_counts(const qgre *q, int skill); // bits of the qualities that are rewarded now
-float qgre_worth(const task *t, int quality);   // of a quality that is passed
 #endif

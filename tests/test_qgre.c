@@ -90,24 +90,23 @@ static void credit(const tokenizer *t) {
     for (int i = 0; i < 4; i++) ok &= g.a[i].verdict.formed && g.a[i].verdict.passed == want[i];
     check(ok, "verdicts");
     // p structure: 3 of 4 pass, p truth 2 of 4, T structure 2 of 4, T truth 1 of 4. Of the first:
-    // p: .3 (4 - 3)/3 + 1 (4 - 2)/3; T: .3 (4 - 2)/3 - 1/3.
+    // p: (4 - 3)/3 + (4 - 2)/3; T: (4 - 2)/3 - 1/3.
     const float *x = g.advantage[0];
-    check(all_are(x, 1, 3, .3 / 3 + 2. / 3),
+    check(all_are(x, 1, 3, 1. / 3 + 2. / 3),
           "credit: a section's own qualities, with its line end");
-    check(all_are(x, 4, 6, .3 * 2 / 3 - 1. / 3), "credit: the end belongs to the last line");
+    check(all_are(x, 4, 6, 2. / 3 - 1. / 3), "credit: the end belongs to the last line");
     check(near(x[0], 0) && near(x[3], 0), "credit: labels earn nothing");
-    check(all_are(g.advantage[1], 1, 3, -.3 - 2. / 3) && all_are(g.advantage[1], 4, 7, .2 + 1),
+    check(all_are(g.advantage[1], 1, 3, -1 - 2. / 3) && all_are(g.advantage[1], 4, 7, 2. / 3 + 1),
           "credit: right in one section, wrong in another");
     done(&g);
     q = fresh(t, QGRE_UNIFORM);
     judge(&q, &g, text, 4);
-    check(all_are(g.advantage[0], 1, 3, .1 + 2. / 3 + .2 - 1. / 3) &&
-              near(g.advantage[0][4], .1 + 2. / 3 + .2 - 1. / 3),
+    check(all_are(g.advantage[0], 1, 3, 4. / 3) && near(g.advantage[0][4], 4. / 3),
           "uniform: all qualities in every section");
     done(&g);
     q = fresh(t, QGRE_GATED);
     judge(&q, &g, text, 4);
-    check(all_are(g.advantage[0], 1, 3, .1) && all_are(g.advantage[0], 4, 6, .2),
+    check(all_are(g.advantage[0], 1, 3, 1. / 3) && all_are(g.advantage[0], 4, 6, 2. / 3),
           "gates: truth does not count before structure is mastered");
     done(&g);
 }
@@ -142,11 +141,11 @@ static void alone(const tokenizer *t) {
     group g;
     qgre q = fresh(t, QGRE_CREDIT);
     judge(&q, &g, right, 1);
-    check(all_are(g.advantage[0], 1, 3, 1.3), "a group of one: against the running mean");
+    check(all_are(g.advantage[0], 1, 3, 2), "a group of one: against the running mean");
     done(&g);
     check(near(q.now.skill[0].mean[1], 1. / 16), "the mean moves by a sixteenth");
     judge(&q, &g, right, 1);
-    check(all_are(g.advantage[0], 1, 3, 1.3 * 15 / 16), "a full reward is still reinforced");
+    check(all_are(g.advantage[0], 1, 3, 2. * 15 / 16), "a full reward is still reinforced");
     done(&g);
 }
 
