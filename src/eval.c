@@ -139,6 +139,45 @@ static void judge_all(eval *v) {
     }
 }
 
+// Every answer with what was found of it, for judges of another make. Invalid bytes become U+FFFD.
+static int save_answers(const eval *v, char err[ERR]) {
+    const task *t = v->o->task;
+    size_t room = token_room(v->q.t);
+    char *out = must_alloc(room, 1);
+    FILE *f = convert_create(v->o->answers);
+    for (long i = 0; i < v->n && f; i++) {
+        const ask *a = &v->asked[i];
+        const qgre_answer *w = &v->answer[i];
+        char *text;
+        size_t size;
+        FILE *memory = open_memstream(&text, &size);
+        token_stream s = {0};
+        task_problem p;
+        json_t *passed = json_array();
+        must(memory != NULL);
+        for (int64_t k = 0; k <= w->n - w->ended; k++) {
+            int32_t id = k < w->n - w->ended ? w->id[k] : -1; // at last what is held
+            fwrite(out, 1, token_decode(v->q.t, &s, id, 0, out, room), memory);
+        }
+        must(!fclose(memory));
+        for (int k = 0; k < t->qualities; k++)
+            if (w->verdict.passed >> k & 1)
+                json_array_append_new(passed, json_string(t->quality[k].name));
+        problem_of(v, a, &p);
+        json_t *line =
+            json_pack("{ss ss si so sb so}", "skill", t->skill[a->skill].name, "question",
+                      p.question, "sample", a->sample, "answer", json_stringn(text, size), "formed",
+                      w->verdict.formed, "passed", passed);
+        must(line != NULL);
+        json_dumpf(line, f, JSON_COMPACT);
+        fputc('\n', f);
+        json_decref(line);
+        free(text);
+    }
+    free(out);
+    return convert_commit(f, v->o->answers, err);
+}
+
 static void add(score *s, uint32_t passed, int qualities) {
     s->n++;
     for (int k = 0; k < qualities; k++) s->passed[k] += passed >> k & 1;
@@ -174,6 +213,7 @@ static int measure(eval *v, scores *s, char err[ERR]) {
     }
     int bad = get_answers(v, err);
     if (!bad) judge_all(v);
+    if (!bad && v->o->answers) bad = save_answers(v, err);
     for (long i = 0; i < v->n && !bad; i++) {
         int skill = v->asked[i].skill, drawn = v->asked[i].sample >= 0;
         uint32_t passed = v->answer[i].verdict.passed;

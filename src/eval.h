@@ -17,7 +17,8 @@ typedef struct {
     long ctx;               // tokens of prompt and answer, less one; 0: as practice chooses
     double temperature;     // of the samples
     uint32_t seed;
-    const char *json; // a file; "-": stdout, which then has nothing else; NULL: none
+    const char *answers; // a file: every answer as a line of JSON; NULL: none
+    const char *json;    // a file; "-": stdout, which then has nothing else; NULL: none
 } eval_options;
 
 // Wilson's interval: with 95% confidence a probability of which n trials had `passed` in the mean.

@@ -811,10 +811,12 @@ static const command commands[] = {
      run_train, 1},
     {"eval",
      "MODEL --task hamilton|slopes [--problems N] [--samples N] [--temp T] [--seed S] [--ctx T]\n"
-     "       [--json FILE|-] [--show N [--method qgre|credit|uniform]] [--backend ref|simd|gpu] "
+     "       [--json FILE|-] [--answers FILE] [--show N [--method qgre|credit|uniform]] [--backend "
+     "ref|simd|gpu] "
      "[--jobs N]",
      "how many answers to held-out problems are right; --show: what their tokens earn", 1,
-     " --task --problems --samples --temp --seed --ctx --json --show --method --backend --jobs ",
+     " --task --problems --samples --temp --seed --ctx --json --answers --show --method --backend "
+     "--jobs ",
      run_eval, 1},
     {"journal", "FILE [--json] [--cut] [--key FILE.pub] [--out DIR]   or   journal --keygen FILE",
      "lists and checks a journal; --cut: at damage; --key: the last record signs all by this key; "
@@ -955,6 +957,7 @@ static int parse(const command *c, int argc, char **argv, options *o) {
                           {"--top-p", .real = &o->top_p, .lo = 0, .hi = 1},
                           {"--problems", .integer = &o->eval.problems, .lo = 1, .hi = 1000},
                           {"--samples", .integer = &o->eval.samples, .lo = 0, .hi = 64},
+                          {"--answers", .text = &o->eval.answers},
                           {"--show", .integer = &o->eval.show, .lo = 0, .hi = 100},
                           {"--decode", .flag = &o->decode},
                           {"--chat", .flag = &o->chat},
