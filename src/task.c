@@ -62,8 +62,7 @@ static int find_sections(const task *t, const char *answer, size_t n, task_verdi
         int s = -1;
         while (begin < 0 && ++s < t->sections) begin = behind_label(&t->section[s], line, length);
         if (begin < 0 || found >> s & 1) return 0;
-        if (memchr(line + begin, '=', length - (size_t)begin) || memchr(line, '\r', length))
-            return 0;
+        if (memchr(line, '\r', length)) return 0;
         end = at + length + (stop != NULL);
         v->span[s].from = at + (size_t)begin;
         v->span[s].to = end;

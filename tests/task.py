@@ -25,7 +25,7 @@ import corpus  # noqa: E402
 DRIVER = os.path.join(ROOT, os.environ.get("TASK", "build/gcc/test_task"))
 q, p, v = sp.symbols("q p v")
 LABELS = ["p", "T", "V", "H", "dq/dt", "dp/dt"]
-HAMILTON = [f"{name} {grade}" for name in LABELS for grade in ("structure", "truth")]
+HAMILTON = [f"{name} {grade}" for name in LABELS for grade in ("structure", "truth")] + ["V term"]
 SLOPES = ["structure", "truth"]
 SKILLS = {
     "hamilton": ["free particle", "freefall", "constant force", "spring", "spring in gravity", "particle", "pendulum", "quartic spring"],
@@ -216,7 +216,7 @@ def formed(answer, labels):
             label = label.decode("latin-1")
             if not mark:
                 return None
-        if label not in labels or label in found or b"=" in text:
+        if label not in labels or label in found:
             return None
         found[label] = text
     return found if len(found) == len(labels) else None
@@ -257,6 +257,15 @@ def judge_hamilton(question, answer):
             return not is_zero(V) and not depends(V / sp.cos(q), q)
         return powers(V, q) == (given or POWERS[system])
 
+    def term(V):
+        """V is not 0 where it should not be, and wrong in one of the system's powers at most."""
+        wanted = given or POWERS.get(system, set())
+        if system == "free particle" or len(wanted) < 2:
+            return potential(V)
+        wrong = sp.expand(V - right[2])
+        left = powers(wrong, q)
+        return only(V, q) and not is_zero(V) and (is_zero(wrong) or bool(left) and len(left) == 1 and left <= wanted)
+
     moves = system != "free particle"
     structure = [
         holds(lambda P: only(P, v) and not is_zero(P) and is_zero(P - v * sp.diff(P, v)), P),
@@ -267,7 +276,7 @@ def judge_hamilton(question, answer):
         holds(lambda dp, H: is_zero(dp + sp.diff(H, q)) and not (moves and is_zero(dp)), dp, H),
     ]
     truth = [holds(lambda e: is_zero(e - r), e[label]) for label, r in zip(LABELS, right)]
-    bits = [b for pair in zip(structure, truth) for b in pair]
+    bits = [b for pair in zip(structure, truth) for b in pair] + [holds(term, V)]
     return True, {name for name, bit in zip(HAMILTON, bits) if bit}
 
 
