@@ -802,8 +802,8 @@ static const command commands[] = {
      "       [--steps N] [--stop N] [--lr X] [--warmup N] [--batch B] [--micro M] [--ctx T] "
      "[--seed S]\n"
      "       [--clip X] [--decay X] [--every N] [--init SEED] [--resume]\n"
-     "       [--method qgre|credit|uniform] [--group N] [--kl X] [--review P] [--snapshot N]\n"
-     "       [--backend ref|simd|gpu] [--jobs N]",
+     "       [--method qgre|credit|uniform] [--group N] [--kl X] [--review P] [--slots N]\n"
+     "       [--snapshot N] [--backend ref|simd|gpu] [--jobs N]",
      "learns a text, or practises a task; --init: random weights by the folder's config.json; "
      "--resume: goes on",
      1,
