@@ -59,7 +59,15 @@ int64_t qgre_prompt(const qgre *q, const task_problem *p, int32_t **id, char err
     *id = NULL;
     if (token_chat(q->t, (const char *[]){"user"}, &question, 1, &text, err)) return -1;
     int64_t n = token_encode(q->t, text, strlen(text), 0, id, err);
+    int32_t unknown = token_id(q->t, "<unk>"); // what has no token of its own became this
     free(text);
+    for (int64_t i = 0; i < n && unknown >= 0; i++)
+        if ((*id)[i] == unknown) {
+            free(*id);
+            *id = NULL;
+            return fail(err, "the tokenizer has no tokens for a problem of %s in its chat template",
+                        q->o.task->name);
+        }
     return n;
 }
 
