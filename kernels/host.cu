@@ -278,7 +278,7 @@ static int attach(gpu *g, int which, ref_run *r, int64_t logits_rows, char err[E
     takes(g, room * c->inter * 4, 3, &d->g, &d->u, &d->h);
     takes(g, room * c->heads * 4, 2, &d->peak, &d->mass);
     takes(g, logits_rows * c->vocab * 4, 1, &d->logits);
-    if (which == RUN_SERVE) { // others never sample
+    if (which == RUN_SERVE) { // of others the logits come home
         takes(g, logits_rows * c->vocab * 4, 1, &d->weight);
         free(g->how);
         g->how = (sample_options *)must_alloc((size_t)logits_rows, sizeof *g->how);
@@ -303,7 +303,11 @@ static int attach(gpu *g, int which, ref_run *r, int64_t logits_rows, char err[E
 }
 
 static int gpu_attach(void *device, ref_run *r, int64_t logits_rows, char err[ERR]) {
-    return attach((gpu *)device, RUN_SERVE, r, logits_rows, err);
+    gpu *g = (gpu *)device;
+    int i = RUN_SERVE;
+    if (g->run[i])
+        for (i = RUN_MORE; g->run[i];) must(++i < RUNS);
+    return attach(g, i, r, logits_rows, err);
 }
 
 static void gpu_detach(void *device) {
@@ -426,7 +430,7 @@ static int gpu_decode(void *device, ref_run *r, const sample_options *o, int64_t
     mega_command c = tape_of(g, r);
     const mega_run *d = &g->m.run[c.run];
     int64_t bytes = r->rows * (int64_t)sizeof *o;
-    must(r->rows * steps <= DECODED && r->head_from == 0 && alone(r));
+    must(c.run == RUN_SERVE && r->rows * steps <= DECODED && r->head_from == 0 && alone(r));
     c.single = 1, c.steps = (int32_t)steps, c.known = (int32_t)known, c.skip = g->skip;
     if (memcmp(g->how, o, (size_t)bytes)) {
         memcpy(g->how, o, (size_t)bytes);

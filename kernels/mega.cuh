@@ -26,7 +26,8 @@ enum {
     RUN_SERVE = 0,
     RUN_LEARN = 1,
     RUN_TEACHER = 2,
-    RUNS = 3
+    RUN_MORE = 3, // the first of the runs that are attached beside the one that serves
+    RUNS = 5
 };
 // The same numbers as in tq4.h, tape.h and grad.h; host.cu asserts it.
 enum { DENSE, I8, TQ4 };

@@ -712,11 +712,27 @@ static void lane_close(lane *l) {
     free(l->page);
 }
 
+// Keys and values of a sequence fill whole pages.
+static long pages_of(long context) {
+    long keys = context < KEYS ? context : KEYS;
+    return (context + keys - 1) / keys;
+}
+
+long engine_together(const model *m, long context, long most) {
+    const model_config *c = &m->c;
+    int64_t keys = pages_of(context) * (context < KEYS ? context : KEYS);
+    int64_t each = 2 * c->layers * c->kv_heads * c->head_dim * (c->kv_bf16 ? 2 : 4) * keys;
+    int64_t fit = ENGINE_CACHE / each > 1 ? ENGINE_CACHE / each : 1;
+    if (most > SLOTS) most = SLOTS;
+    return fit < most ? (long)fit : most;
+}
+
 // Answers are drawn from all ids of the head: the distribution that the pass will see.
 static void open_practice(engine *e) {
     const train_options *o = &e->o.train;
     size_t batch = (size_t)o->batch, room = (size_t)o->ctx + 1;
-    long slots = o->batch < SLOTS ? o->batch : SLOTS, chunks = (o->ctx + KEYS) / KEYS;
+    long slots = e->task->o.slots, chunks = pages_of(o->ctx + 1);
+    if (!slots) slots = engine_together(e->m, o->ctx + 1, o->batch);
     lane_open(e, &e->practice, slots, PROMPTS, o->ctx + 1, slots * chunks);
     e->practice.known = e->m->c.vocab;
     e->g.kind = LOSS_POLICY, e->g.low = 0.2f, e->g.high = 0.28f;
@@ -769,7 +785,8 @@ int engine_wake(engine *e, int serve, char err[ERR]) {
     e->ready = 1;
     if (e->o.train.steps && backend_learn(e->by, &e->g, &e->opt, err)) return -1;
     if (backend_attach(e->by, &e->serve.r, e->o.slots, err)) return -1;
-    return e->task ? backend_attach(e->by, &e->practice.r, e->practice.slots, err) : 0;
+    if (e->task && backend_attach(e->by, &e->practice.r, e->practice.slots, err)) return -1;
+    return e->task && e->began ? backend_attach(e->by, &e->start.r, HEAD_SLICE, err) : 0;
 }
 
 void engine_own(engine *e, engine_owner owner) { e->owner = owner; }

@@ -27,6 +27,7 @@ typedef struct {
 } engine_options;
 
 enum { SLOTS = 256, TOP = 20 };
+#define ENGINE_CACHE ((int64_t)4 << 30) // bytes of keys and values where nobody says how many
 typedef enum { END_NOT, END_STOP, END_LENGTH, END_CANCEL, END_FAILED } engine_end;
 
 // A request from its arrival to its end.
@@ -76,6 +77,9 @@ typedef struct {
     model *began; // as the model was at first, for the divergence from it; NULL: not asked
 } engine_learning;
 
+// Of `most` sequences of so many keys each, how many decode together where nobody says: as many as
+// ENGINE_CACHE holds, but one. A token does not depend on it.
+long engine_together(const model *m, long context, long most);
 // The engine changes m. It begins told: engine_wake().
 engine *engine_open(model *m, const backend *by, const engine_options *o,
                     const engine_learning *learn, const engine_owner *owner);

@@ -84,13 +84,13 @@ static void hear(void *ctx, const sequence *s, const float *logits, int64_t voca
 
 // Gets the answers to all that is asked.
 static int get_answers(eval *v, char err[ERR]) {
-    engine_options eo = {.slots = TOGETHER, .slice = SLICE, .floor = 1, .snapshot = 1};
+    engine_options eo = {.slice = SLICE, .floor = 1, .snapshot = 1};
     train_text none = {0};
     engine_learning learn = {.text = &none};
     engine_owner owner = {.ctx = v, .made = note_nothing, .drawn = hear};
     long next = 0, keys = KEYS, did = 1;
     int32_t count = token_count(v->q.t);
-    eo.context = v->ctx + 1;
+    eo.context = v->ctx + 1, eo.slots = engine_together(&v->m, eo.context, TOGETHER);
     if (eo.context < keys) keys = eo.context;
     eo.pages = eo.slots * ((eo.context + keys - 1) / keys);
     eo.known = count < v->m.c.vocab ? count : v->m.c.vocab;

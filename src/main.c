@@ -633,6 +633,7 @@ static int run_serve(const options *o, char err[ERR]) {
     secrets keys;
     int open;
     run.engine.context = o->context, run.engine.practice.task = NULL;
+    if (!run.engine.slots) run.engine.slots = 16;
     if (o->text && task_named(o->text)) {
         if (read_practice(o, o->text, &run.engine.practice, err)) return 2;
         run.text = NULL;
@@ -694,6 +695,7 @@ static int run_practice(const options *o, char err[ERR]) {
     if (o->train.what && !train_learn(o->train.what))
         return fail(err, "--what %s: expected r1, r2, r1r2, r1r2+norms or all", o->train.what), 2;
     snprintf(path, sizeof path, "%.4000s.journal", o->train.out);
+    run.engine.practice.slots = run.engine.slots; // no client is served
     run.engine.slots = 1, run.engine.context = 2;
     with.live = (live_options){.path = path, .until_learned = 1, .said = practice_say};
     live *l = live_open(&with.live);
@@ -800,13 +802,13 @@ static const command commands[] = {
      "       [--steps N] [--stop N] [--lr X] [--warmup N] [--batch B] [--micro M] [--ctx T] "
      "[--seed S]\n"
      "       [--clip X] [--decay X] [--every N] [--init SEED] [--resume]\n"
-     "       [--method qgre|credit|uniform] [--group N] [--kl X] [--review P] [--snapshot N]\n"
-     "       [--backend ref|simd|gpu] [--jobs N]",
+     "       [--method qgre|credit|uniform] [--group N] [--kl X] [--review P] [--slots N]\n"
+     "       [--snapshot N] [--backend ref|simd|gpu] [--jobs N]",
      "learns a text, or practises a task; --init: random weights by the folder's config.json; "
      "--resume: goes on",
      1,
      " --text --out --held --what --steps --stop --lr --warmup --batch --micro --ctx --seed --clip "
-     "--decay --task --method --group --kl --review --snapshot"
+     "--decay --task --method --group --kl --review --slots --snapshot"
      " --every --init --resume --backend --jobs ",
      run_train, 1},
     {"eval",
@@ -1040,8 +1042,7 @@ int main(int argc, char **argv) {
                  .port = 8080,
                  .grace = 5,
                  .live = {.queue = 64, .path = "assay.journal"},
-                 .engine = {.slots = 16,
-                            .slice = 64,
+                 .engine = {.slice = 64,
                             .share = 60,
                             .snapshot = 100,
                             .practice = {.group = 16, .kl = 0.05, .review = 0.3}},

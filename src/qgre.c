@@ -59,7 +59,15 @@ int64_t qgre_prompt(const qgre *q, const task_problem *p, int32_t **id, char err
     *id = NULL;
     if (token_chat(q->t, (const char *[]){"user"}, &question, 1, &text, err)) return -1;
     int64_t n = token_encode(q->t, text, strlen(text), 0, id, err);
+    int32_t unknown = token_id(q->t, "<unk>"); // what has no token of its own became this
     free(text);
+    for (int64_t i = 0; i < n && unknown >= 0; i++)
+        if ((*id)[i] == unknown) {
+            free(*id);
+            *id = NULL;
+            return fail(err, "the tokenizer has no tokens for a problem of %s in its chat template",
+                        q->o.task->name);
+        }
     return n;
 }
 
@@ -80,10 +88,13 @@ static size_t behind_thoughts(const char *text, size_t n) {
     return SIZE_MAX;
 }
 
-// The section of the byte at `from`, -1: of none.
-static int section_of(const task_verdict *v, int sections, size_t from) {
+// The section of the byte at `at`, -1: of none. Blanks in front of an expression are its own: many
+// tokenizers begin a word with one.
+static int section_of(const task_verdict *v, int sections, const char *text, size_t n, size_t at) {
+    size_t ink = at;
+    while (ink < n && text[ink] == ' ') ink++;
     for (int s = 0; s < sections; s++)
-        if (from >= v->span[s].from && from < v->span[s].to) return s;
+        if (ink >= v->span[s].from && at < v->span[s].to) return s;
     return -1;
 }
 
@@ -96,7 +107,8 @@ void qgre_verdict(const qgre *q, const task_problem *p, const uint32_t seed[2], 
     int64_t n = a->n - (a->ended != 0);
     for (int64_t i = 0; i < n; i++) {
         from[i] = size;
-        size += token_bytes(q->t, a->id[i], text + size, room);
+        if (a->id[i] < token_count(q->t)) // rows of the head may be padding
+            size += token_bytes(q->t, a->id[i], text + size, room);
     }
     from[n] = size;
     size_t skip = behind_thoughts(text, size);
@@ -107,7 +119,8 @@ void qgre_verdict(const qgre *q, const task_problem *p, const uint32_t seed[2], 
         size_t byte = i < n ? from[i] : size ? size - 1 : 0;
         section[i] = -1;
         if (a->verdict.formed && byte >= skip)
-            section[i] = (int8_t)section_of(&a->verdict, t->sections, byte - skip);
+            section[i] =
+                (int8_t)section_of(&a->verdict, t->sections, text + skip, size - skip, byte - skip);
         else if (!a->verdict.formed && (skip > size || byte >= skip))
             section[i] = SECTIONS; // of the whole
     }

@@ -26,6 +26,8 @@ static void settle_practice(train_options *t, const model *m, qgre_options *q) {
     if (!t->ctx) t->ctx = m->c.context < 160 ? (long)m->c.context : 160;
     if (t->rate == 0) t->rate = dense ? 2e-4 : 1e-3;
     if (t->decay < 0) t->decay = 0;
+    long most = engine_together(m, t->ctx + 1, t->batch);
+    if (!q->slots || q->slots > t->batch) q->slots = q->slots ? t->batch : most;
 }
 
 // The task's state, and the model as it began.
@@ -35,7 +37,10 @@ static int open_practice(replay_open *r, char err[ERR]) {
     r->task = (qgre){.o = *q, .seed = t->seed, .t = r->t};
     if (t->batch % q->group)
         return fail(err, "--batch %ld: expected a multiple of --group %ld", t->batch, q->group);
-    return q->kl > 0 ? model_open(&r->began, r->run.dir, err) : 0;
+    if (q->kl == 0) return 0;
+    if (model_open(&r->began, r->run.dir, err)) return -1;
+    r->began.c.kv_bf16 = r->m.c.kv_bf16;
+    return 0;
 }
 
 // Model, text, and options that were not given.
@@ -90,9 +95,9 @@ static char *first_record(const replay_open *r, const char *backend_name) {
                           "warmup", t->warmup, "batch", t->batch, "micro", t->micro, "ctx", t->ctx,
                           "seed", (long)t->seed, "lr", t->rate, "clip", t->clip, "decay", t->decay);
     if (q->task)
-        practice =
-            json_pack("{s:s, s:s, s:I, s:f, s:f}", "name", q->task->name, "method",
-                      qgre_name(q->method), "group", q->group, "kl", q->kl, "review", q->review);
+        practice = json_pack("{s:s, s:s, s:I, s:f, s:f, s:I}", "name", q->task->name, "method",
+                             qgre_name(q->method), "group", q->group, "kl", q->kl, "review",
+                             q->review, "slots", q->slots);
     if (t->steps) json_object_set_new(learn, "task", practice);
     json_t *all = json_pack(
         "{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:s, s:o, s:s, s:I}",
@@ -134,15 +139,16 @@ void replay_close(replay_open *r) {
 // What is practised. -1: no such thing.
 static int read_task(json_t *learn, qgre_options *q) {
     const char *name = "", *method = "";
-    json_int_t group = 0;
-    if (json_unpack(learn, "{s:{s:s, s:s, s:I, s:F, s:F}}", "task", "name", &name, "method",
-                    &method, "group", &group, "kl", &q->kl, "review", &q->review))
+    json_int_t group = 0, slots = 0;
+    if (json_unpack(learn, "{s:{s:s, s:s, s:I, s:F, s:F, s?I}}", "task", "name", &name, "method",
+                    &method, "group", &group, "kl", &q->kl, "review", &q->review, "slots", &slots))
         return -1;
     int m = qgre_named(method);
     q->task = task_named(name), q->method = m < 0 ? QGRE_GATED : (qgre_method)m;
     q->group = group >= 1 && group <= GROUP ? group : 1;
-    return !q->task || m < 0 || q->group != group || !(q->kl >= 0 && q->kl <= 10) ||
-           !(q->review >= 0 && q->review <= 1);
+    q->slots = slots >= 0 && slots <= SLOTS ? slots : 0;
+    return !q->task || m < 0 || q->group != group || q->slots != slots ||
+           !(q->kl >= 0 && q->kl <= 10) || !(q->review >= 0 && q->review <= 1);
 }
 
 // The record's numbers back into r->run; -1: it is not such a record.

@@ -187,6 +187,86 @@ static void gates(const tokenizer *t) {
     check(s, "escalation: locked skills are not tried");
 }
 
+// ---- a real tokenizer
+
+// Ids of tokens of Qwen3's vocabulary, where a blank is written Ġ and a line end Ċ; "!": of a
+// row of the head that is padding. -1: there is no such token.
+static int spell(const tokenizer *t, const char *const *word, int32_t *id) {
+    int n = 0;
+    for (; word[n]; n++) {
+        id[n] = *word[n] == '!' ? token_count(t) + 7 : token_id(t, word[n]);
+        if (id[n] < 0) return -1;
+    }
+    return n;
+}
+
+// What each token of an answer alone earns: '+' all of a section, '.' nothing, '-' as one of an
+// answer without form.
+static void earns(const tokenizer *t, const char *const *word, const char *want, const char *what) {
+    int32_t id[32];
+    float x[32];
+    task_problem p;
+    qgre q = fresh(t, QGRE_CREDIT);
+    int n = spell(t, word, id), ok = n == (int)strlen(want);
+    problem(0, 0, 0, 0, &p);
+    if (ok) {
+        qgre_answer a = {.id = id, .n = n, .advantage = x};
+        a.ended = id[n - 1] == token_id(t, "<|im_end|>");
+        qgre_judge(&q, 3, 0, 0, &p, &a, 1);
+    }
+    for (int i = 0; i < n && ok; i++)
+        ok = near(x[i], want[i] == '+' ? 1.3 : want[i] == '-' ? -.1 : 0);
+    check(ok, what);
+}
+
+#define TWO_LINES "p", "Ġ=", "Ġ", "7", "Ċ", "T", "Ġ=", "Ġ", "1", "4"
+static void qwen(const tokenizer *t) {
+    earns(t, (const char *[]){TWO_LINES, "<|im_end|>", NULL}, "..+++..++++",
+          "Qwen3: a blank in front of an expression is its own");
+    earns(t,
+          (const char *[]){"p", "Ġ=", "Ġ(", "7", ")Ċ", "T", "Ġ=", "Ġ", "1", "0", "Ġ+", "Ġ", "4",
+                           "<|im_end|>", NULL},
+          "..+++..+++++++", "Qwen3: tokens that begin before or end behind an expression");
+    earns(t,
+          (const char *[]){"<think>", "Ċ", "T", "Ġ=", "Ġ", "3", "Ċ", "</think>", "ĊĊ", TWO_LINES,
+                           "<|im_end|>", NULL},
+          "...........+++..++++", "Qwen3: thoughts earn nothing");
+    earns(t, (const char *[]){"<think>", "Ċ", TWO_LINES, "<|im_end|>", NULL}, "-------------",
+          "Qwen3: thoughts without an end");
+    earns(t, (const char *[]){"p", "Ġ", "=Ċ", "T", "Ġ=", "Ġ", "1", "4", "<|im_end|>", NULL},
+          "---------", "Qwen3: a label and a line end in one token");
+    earns(t,
+          (const char *[]){"p", "Ġ=", "Ġ", "7", "ĊĊ", "T", "Ġ=", "Ġ", "1", "4", "<|im_end|>", NULL},
+          "-----------", "Qwen3: two line ends in one token are an empty line, of no section");
+    earns(t, (const char *[]){TWO_LINES, "!", NULL}, "-----------",
+          "Qwen3: an id beyond the tokenizer ends an answer without form");
+    earns(t,
+          (const char *[]){"p", "Ġ=", "!", "Ġ", "7", "Ċ", "T", "Ġ=", "Ġ", "1", "4", "<|im_end|>",
+                           NULL},
+          "..++++..++++", "Qwen3: such an id has no text");
+}
+
+static void real(void) {
+    char err[ERR], dir[4096];
+    const char *data = getenv("ASSAY_DATA");
+    snprintf(dir, sizeof dir, "%.4000s/qwen3-tokenizer", data ? data : "../shared/data");
+    tokenizer *t = token_open(dir, err);
+    if (!t) {
+        printf("not run: qgre: %s\n", err);
+        return;
+    }
+    task_problem p = {.question = "m = 2"};
+    int32_t *id;
+    qgre q = fresh(t, QGRE_CREDIT);
+    int64_t n = qgre_prompt(&q, &p, &id, err);
+    check(n > 5 && id[0] == token_id(t, "<|im_start|>") && id[1] == token_id(t, "user") &&
+              id[n - 2] == token_id(t, "assistant") && id[n - 1] == token_id(t, "Ċ"),
+          "Qwen3: the prompt is the question in its own template");
+    free(id);
+    qwen(t);
+    token_close(t);
+}
+
 int main(void) {
     char err[ERR];
     tokenizer *t = token_open("vectors/tiny", err);
@@ -198,6 +278,7 @@ int main(void) {
     malformed(t);
     alone(t);
     gates(t);
+    real();
     check(qgre_named("credit") == QGRE_CREDIT && qgre_named("grpo") < 0, "methods by name");
     token_close(t);
     return failed;
