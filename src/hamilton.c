@@ -11,15 +11,15 @@ typedef struct {
     const char *shape; // is 0 when V has the right powers of q and no others
     const char *whole; // is not 0 when V has all of them
     const char *rest;  // is 0 when V, D more than it should be, is wrong in one power at most
-    const char *some;  // is not 0 when V says that there is a potential where there is one
+    const char *part;  // depends on q alone, and is not 0, when V says that there is a potential
     const char *pull;  // is not 0 when dp says that something pulls where something does
 } form;
 
-static const form none = {"V", "1", "V", "1", "1"};
-static const form one = {"q*V_q - I*V", "V", "q*V_q - I*V", "V", "dp"};
+static const form none = {"V", "1", "0", "1", "1"};
+static const form one = {"q*V_q - I*V", "V", "0", "1", "dp"};
 static const form two = {"q^2*V_qq + (1 - I - J)*q*V_q + I*J*V", "(q*V_q - I*V)*(q*V_q - J*V)",
                          "(q*D_q - I*D)*(q*D_q - J*D)", "V", "dp"};
-static const form cosine = {"V_q*cos(q) + V*sin(q)", "V", "V_q*cos(q) + V*sin(q)", "V", "dp"};
+static const form cosine = {"V_q*cos(q) + V*sin(q)", "V", "0", "1", "dp"};
 
 typedef struct {
     const char *q;        // what the coordinate is
@@ -62,7 +62,7 @@ static const task_quality qualities[] = {
     {"dq/dt truth", DQ, 1, "dq = p/inertia", S(DQ) | R(T)},
     {"dp/dt structure", DP, 0, "dp = -H_q, pull != 0", S(H)},
     {"dp/dt truth", DP, 1, "dp = -U_q", S(DP) | R(V)},
-    {"V term", V, 1, "V_p = 0, V_v = 0, rest = 0, some != 0", R(T)},
+    {"V term", V, 1, "part_p = 0, part_v = 0, rest = 0, part != 0", R(T)},
 };
 
 // Number and place come first: which value is the mass, in one line and in another. The quartic
@@ -141,7 +141,7 @@ static void problem(int skill, uint32_t seed, uint32_t number, int held, task_pr
     bind(p, "whole", s->potential->whole, is);
     bind(p, "D", "V - U", is);
     bind(p, "rest", s->potential->rest, is);
-    bind(p, "some", s->potential->some, is);
+    bind(p, "part", s->potential->part, is);
     bind(p, "pull", s->potential->pull, is);
 }
 

@@ -258,10 +258,10 @@ def judge_hamilton(question, answer):
         return powers(V, q) == (given or POWERS[system])
 
     def term(V):
-        """V is not 0 where it should not be, and wrong in one of the system's powers at most."""
+        """Of two powers V is wrong in one at most, and not 0; of others nothing is asked."""
         wanted = given or POWERS.get(system, set())
-        if system == "free particle" or len(wanted) < 2:
-            return potential(V)
+        if len(wanted) < 2:
+            return True
         wrong = sp.expand(V - right[2])
         left = powers(wrong, q)
         return only(V, q) and not is_zero(V) and (is_zero(wrong) or bool(left) and len(left) == 1 and left <= wanted)
@@ -276,7 +276,7 @@ def judge_hamilton(question, answer):
         holds(lambda dp, H: is_zero(dp + sp.diff(H, q)) and not (moves and is_zero(dp)), dp, H),
     ]
     truth = [holds(lambda e: is_zero(e - r), e[label]) for label, r in zip(LABELS, right)]
-    bits = [b for pair in zip(structure, truth) for b in pair] + [holds(term, V)]
+    bits = [b for pair in zip(structure, truth) for b in pair] + [term(V) if len(given or POWERS.get(system, ())) < 2 else holds(term, V)]
     return True, {name for name, bit in zip(HAMILTON, bits) if bit}
 
 
