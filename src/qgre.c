@@ -4,7 +4,6 @@
 #include "rng.h"
 
 static const float MALFORMED = -0.1f; // for every token of an answer without its form
-static const float MASTERED = 0.25f;  // what is mastered is worth
 enum { MEMORY = 16 };                 // answers over which a running mean forgets
 
 int qgre_named(const char *method) {
@@ -179,8 +178,6 @@ static void earn(const qgre *q, int skill, const qgre_answer *a, const int64_t *
     for (int k = 0; k < t->qualities; k++) {
         if (!(counts >> k & 1)) continue;
         float x = advantage(&q->now.skill[skill], k, a->verdict.passed >> k & 1, all[k], n);
-        if (q->o.method == QGRE_GATED && q->now.skill[skill].mastered >> k & 1)
-            x = num_mul(x, MASTERED);
         worth[t->quality[k].section] = num_add(worth[t->quality[k].section], x);
         sum = num_add(sum, x);
     }
