@@ -91,8 +91,20 @@ live() { # serving and learning at once, and its replay by the processor
     [ -e $work/cases/model ] || small_model $work/cases || return 1
     python3 tests/gpu_live.py $program $backend $work/cases/model $work/cases/text.txt $work
 }
+practice() { # a task practised by the device and by the processor, which executes the journal too
+    "$program" quantize vectors/tiny $work/practised 2>/dev/null || return 1
+    for by in "$backend" simd; do
+        rm -f $work/by-"$by".*
+        "$program" train $work/practised --task hamilton --what r1r2 --steps 3 --batch 16 --group 8 \
+            --ctx 112 --warmup 1 --lr 0.01 --seed 3 --slots 12 --backend "$by" --out $work/by-"$by" \
+            >$work/by-"$by".txt || return 1
+    done
+    "$program" replay $work/by-"$backend".journal --backend simd >$work/by-replay.txt || return 1
+    cat $work/by-*.txt
+    [ "$(grep -oh 'SHA-256 [0-9a-f]*' $work/by-*.txt | sort -u | wc -l)" = 1 ]
+}
 case $1 in
-cases | carry | build | sanitize | peer | facts | variant | live)
+cases | carry | build | sanitize | peer | facts | variant | live | practice)
     "$@"
     exit $?
     ;;
@@ -167,6 +179,7 @@ step cases 60 $self cases $program $backend $work/cases
 step cases-simd 60 $self cases $program simd $work/cases
 same
 step live 60 $self live
+step practice 60 $self practice
 step bench-serve 60 $program bench --backend $backend --serve --shape 1.7b
 step bench-1.7b 90 $program bench --backend $backend --shape 1.7b
 step peer-1.7b 90 $self peer 1.7b
