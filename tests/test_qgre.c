@@ -215,7 +215,7 @@ static void earns(const tokenizer *t, const char *const *word, const char *want,
         qgre_judge(&q, 3, 0, 0, &p, &a, 1);
     }
     for (int i = 0; i < n && ok; i++)
-        ok = near(x[i], want[i] == '+' ? 1.3 : want[i] == '-' ? -.1 : 0);
+        ok = near(x[i], want[i] == '+' ? 2 : want[i] == '-' ? -.1 : 0);
     check(ok, what);
 }
 
