@@ -65,10 +65,11 @@ static const task_quality qualities[] = {
     {"V term", V, 1, "part_p = 0, part_v = 0, rest = 0, part != 0", R(T)},
 };
 
-// Number and place come first: which value is the mass, in one line and in another. The quartic
-// spring is never practised.
+// Number and place come first: which value is the mass, in one line and in another. That nothing
+// pulls a free particle is learned behind what pulls others. The quartic spring is never practised.
 static const task_skill skills[] = {
-    [FREE] = {"free particle", 0, 0, 1},
+    [FREE] = {"free particle", 0, 0, 1, S(V) | R(V) | S(DP) | R(DP),
+              1 << FALL | 1 << FORCE | 1 << SPRING},
     [FALL] = {"freefall", 1 << FREE, R(P) | R(T), 1},
     [FORCE] = {"constant force", 1 << FREE, R(P) | R(T), 1},
     [SPRING] = {"spring", 1 << FREE, R(P) | R(T), 1},

@@ -132,11 +132,14 @@ void qgre_verdict(const qgre *q, const task_problem *p, const uint32_t seed[2], 
 
 uint32_t qgre_counts(const qgre *q, int skill) {
     const task *t = q->o.task;
-    uint32_t open = 0;
+    uint32_t open = 0, late = 0;
+    for (int i = 0; i < t->skills && q->o.method == QGRE_GATED; i++)
+        if (t->skill[skill].behind >> i & 1)
+            late |= t->skill[skill].late & ~q->now.skill[i].mastered;
     for (int k = 0; k < t->qualities; k++)
         if (q->o.method != QGRE_GATED || !(t->quality[k].rests & ~q->now.skill[skill].mastered))
             open |= 1u << k;
-    return open;
+    return open & ~late;
 }
 
 // An answer goes into its skill's window; gates open and close by the window's means.

@@ -24,9 +24,11 @@ typedef struct {
 
 typedef struct {
     const char *name;
-    uint32_t after; // bits of the skills that come before: in these
-    uint32_t needs; // these qualities must be mastered; 0: all
-    int trained;    // 0: it is only measured
+    uint32_t after;  // bits of the skills that come before: in these
+    uint32_t needs;  // these qualities must be mastered; 0: all
+    int trained;     // 0: it is only measured
+    uint32_t late;   // bits of qualities that count here only when these skills,
+    uint32_t behind; // have mastered them
 } task_skill;
 
 typedef struct {

@@ -21,7 +21,8 @@ static const task_quality qualities[] = {{"p s", 0, 0, "A_q = 0", 0},
                                          {"p t", 0, 1, "A = W", 1},
                                          {"T s", 1, 0, "B_q = 0", 0},
                                          {"T t", 1, 1, "B = 2*W", 4 | 2}};
-static const task_skill skills[] = {{"first", 0, 0, 1}, {"second", 1, 0, 1}, {"never", 1, 0, 0}};
+static const task_skill skills[] = {
+    {"first", 0, 0, 1, 0, 0}, {"second", 1, 0, 1, 0, 0}, {"never", 1, 0, 0, 0, 0}};
 static const char *const variables[] = {"q", NULL};
 static const task small = {.name = "small",
                            .variable = variables,
@@ -267,6 +268,28 @@ static void real(void) {
     token_close(t);
 }
 
+// What one skill learns late, behind another.
+static void late(const tokenizer *t) {
+    static const task_skill of[] = {{"first", 0, 0, 1, 3, 2}, {"second", 1, 8, 1, 0, 0}};
+    task two = small;
+    task_problem p;
+    qgre q = fresh(t, QGRE_GATED);
+    two.skill = of, two.skills = 2, q.o.task = &two;
+    check(qgre_counts(&q, 0) == 4 && qgre_counts(&q, 1) == (1 | 4), "late: not before the other");
+    q.now.skill[1].mastered = 1;
+    check(qgre_counts(&q, 0) == (1 | 4), "late: what the other has mastered");
+    q.now.skill[1].mastered = 3, q.now.skill[0].mastered = 1;
+    check(qgre_counts(&q, 0) == (1 | 2 | 4), "late: and its own gates hold");
+    int second = 0;
+    for (int i = 0; i < 100; i++) second += qgre_problem(&q, i, 0, &p) == 1;
+    check(second == 0, "needs: the second skill wants a quality of the first");
+    q.now.skill[0].mastered = 8;
+    for (int i = 0; i < 100; i++) second += qgre_problem(&q, i, 0, &p) == 1;
+    check(second > 25 && second < 75, "needs: that one is enough");
+    q.o.method = QGRE_CREDIT;
+    check(qgre_counts(&q, 0) == 15, "late: without gates all count");
+}
+
 int main(void) {
     char err[ERR];
     tokenizer *t = token_open("vectors/tiny", err);
@@ -278,6 +301,7 @@ int main(void) {
     malformed(t);
     alone(t);
     gates(t);
+    late(t);
     real();
     check(qgre_named("credit") == QGRE_CREDIT && qgre_named("grpo") < 0, "methods by name");
     token_close(t);

@@ -84,7 +84,7 @@ uint64_t fake_id(const live_stream *s) {
 }
 
 int64_t fake_curve(live *l, int64_t most, int64_t *step, float *loss, float *reward) {
-    (void)l, (void)most, (void)step, (void)loss;
+    (void)l, (void)most, (void)step, (void)loss, (void)reward;
     return 0;
 }
 
