@@ -636,6 +636,9 @@ static int run_serve(const options *o, char err[ERR]) {
     if (!run.engine.slots) run.engine.slots = 16;
     if (o->text && task_named(o->text)) {
         if (read_practice(o, o->text, &run.engine.practice, err)) return 2;
+        if (o->engine.feedback)
+            return fail(err, "--feedback: expected a text to learn, not the task %.100s", o->text),
+                   2;
         run.text = NULL;
     }
     if (strcmp(o->kv, "f32") && strcmp(o->kv, "bf16"))

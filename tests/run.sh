@@ -58,7 +58,7 @@ if [ "$kind" = all ]; then
     done
     for t in tests/*.sh; do
         case $(basename "$t") in # what has a target of its own
-        run.sh | demo.sh | fuzz.sh | gpu.sh | knowledge.sh | verify_emu.sh) continue ;;
+        run.sh | demo.sh | fuzz.sh | gpu.sh | knowledge.sh | showcase.sh | verify_emu.sh) continue ;;
         esac
         tally "$(basename "$t")" sh "$t"
     done
