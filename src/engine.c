@@ -12,23 +12,6 @@ typedef struct {
     float weight;
 } sample;
 
-// Sequences that decode together, and their cache.
-typedef struct {
-    ref_run r;
-    long slots, slice;     // as engine_options has them
-    int64_t pages, known;  // of the cache; ids below this are drawn
-    long running, waiting; // sequences
-    long pages_used;
-    sequence *first, *last;     // of those that wait
-    sequence *open[SLOTS];      // [running] in the order of their admission
-    uint8_t used[SLOTS];        // slots
-    int32_t *page;              // [pages] a stack: from pages_used on they are free
-    int32_t *token, *pos, *seq; // [slots + slice] rows of a step
-    sequence *row[SLOTS];       // whose the rows with logits are
-    sample_options how[SLOTS];
-    int32_t drawn[SLOTS];
-} lane;
-
 struct engine {
     model *m;
     const backend *by;
@@ -109,16 +92,6 @@ uint32_t engine_sample(uint8_t *p, uint64_t id, float weight, const int32_t *pro
     return J_FEEDBACK_HEAD + 4 * (uint32_t)(n + answers);
 }
 
-static void enqueue(lane *l, sequence *s) {
-    s->slot = -1, s->next = NULL;
-    if (l->last)
-        l->last->next = s;
-    else
-        l->first = s;
-    l->last = s;
-    l->waiting++;
-}
-
 static int input_request(engine *e, const uint8_t *p, uint32_t size, char err[ERR]) {
     sequence *s = must_alloc(1, sizeof *s);
     int32_t top_k = 0, top = 0, most = 0, n = 0;
@@ -147,44 +120,9 @@ static int input_request(engine *e, const uint8_t *p, uint32_t size, char err[ER
         return fail(err, "a request: expected ids below %ld", (long)e->o.known);
     }
     s->told = e->told_serve;
-    enqueue(&e->serve, s);
+    lane_add(&e->serve, s);
     e->now.requests++;
     return 0;
-}
-
-// An answer to a task stays: the engine keeps it until it has been learned.
-static void drop(sequence *s) {
-    if (s->logp) return;
-    free(s->token);
-    free(s);
-}
-
-// Gives slot and pages back.
-static void leave(lane *l, long i) {
-    sequence *s = l->open[i];
-    int32_t *page = l->r.page + s->slot * l->r.chunks;
-    for (int64_t k = l->r.chunks - 1; k >= 0; k--)
-        if (page[k] >= 0) l->page[--l->pages_used] = page[k], page[k] = -1;
-    l->used[s->slot] = 0;
-    memmove(l->open + i, l->open + i + 1, (size_t)(--l->running - i) * sizeof *l->open);
-    drop(s);
-}
-
-static void cancel(lane *l, uint64_t id) {
-    sequence *before = NULL;
-    for (long i = 0; i < l->running; i++)
-        if (l->open[i]->id == id) {
-            leave(l, i);
-            return;
-        }
-    for (sequence *s = l->first; s; before = s, s = s->next)
-        if (s->id == id) {
-            *(before ? &before->next : &l->first) = s->next;
-            if (l->last == s) l->last = before;
-            l->waiting--;
-            drop(s);
-            return;
-        }
 }
 
 static int input_feedback(engine *e, const uint8_t *p, uint32_t size, char err[ERR]) {
@@ -219,15 +157,10 @@ static int input_feedback(engine *e, const uint8_t *p, uint32_t size, char err[E
     return 0;
 }
 
-static void empty(lane *l) {
-    while (l->running) leave(l, 0);
-    while (l->first) cancel(l, l->first->id);
-}
-
 // A new process: it has no clients, and begins the batch anew.
 static void input_resume(engine *e) {
-    empty(&e->serve);
-    empty(&e->practice);
+    lane_empty(&e->serve);
+    lane_empty(&e->practice);
     if (e->task && e->samples) e->task->now = e->before;
     if (!e->told_learn) grad_zero(&e->g);
     e->debt = 0, e->samples = e->done = e->pass = e->taken = e->answered = 0;
@@ -242,86 +175,13 @@ int engine_input(engine *e, const journal_record *r, char err[ERR]) {
         uint64_t id;
         must(r->size == 16);
         memcpy(&id, r->data + 8, 8);
-        cancel(&e->serve, id);
+        lane_cancel(&e->serve, id);
     }
     }
     return 0;
 }
 
 // ---- serving
-
-// Who waits gets a slot when there is one, and pages for all of its keys; nobody overtakes.
-static void admit(lane *l) {
-    while (l->first && l->running < l->slots) {
-        sequence *s = l->first;
-        int64_t need = (s->n + s->most + l->r.keys - 1) / l->r.keys;
-        if (l->pages_used + need > l->pages) return;
-        s->slot = 0;
-        while (l->used[s->slot]) s->slot++;
-        l->used[s->slot] = 1;
-        for (int64_t i = 0; i < need; i++)
-            l->r.page[s->slot * l->r.chunks + i] = l->page[l->pages_used++];
-        l->first = s->next;
-        if (!l->first) l->last = NULL;
-        l->waiting--;
-        l->open[l->running++] = s;
-    }
-}
-
-static void add_row(lane *l, const sequence *s, int64_t *rows) {
-    int64_t at = s->fed; // the row's place in its sequence
-    l->token[*rows] = s->token[at], l->pos[*rows] = (int32_t)at;
-    l->seq[(*rows)++] = s->slot;
-}
-
-// The rows of a step: first what prompts have before their last token, at most `slice` of them;
-// behind these, one row for every sequence that can go on. Returns how many of the rows have logits;
-// *rows: all that are computed, *all: of these and of those that are only told, *prompts: of prompts.
-static long gather(lane *l, int64_t *rows, int64_t *all, uint64_t *prompts) {
-    int64_t left = l->slice;
-    long heads = 0;
-    *rows = *all = 0;
-    for (long i = 0; i < l->running; i++) {
-        sequence *s = l->open[i];
-        for (; s->fed < s->n - 1 && left > 0; s->fed++, left--, ++*all)
-            if (!s->told) add_row(l, s, rows);
-    }
-    *prompts += (uint64_t)*all;
-    for (long i = 0; i < l->running; i++) {
-        sequence *s = l->open[i];
-        if (s->fed < s->n - 1) continue; // its prompt goes on in the next step
-        if (!s->told) add_row(l, s, rows);
-        *prompts += s->made == 0;
-        s->fed++, ++*all;
-        l->row[heads++] = s;
-    }
-    return heads;
-}
-
-// The tokens of the computed rows into l->drawn; logits, where they are at hand.
-static int draw(engine *e, lane *l, int64_t rows, long heads, const float **logits, char err[ERR]) {
-    int wanted = 0;
-    long n = 0;
-    for (long i = 0; i < heads; i++)
-        if (!l->row[i]->told) {
-            l->how[n++] = l->row[i]->how;
-            wanted |= l->row[i]->top >= 0;
-        }
-    *logits = NULL;
-    if (rows == 0) return 0;
-    if (e->by->device && n == rows && !wanted) {
-        ref_rows(&l->r, l->token, l->pos, l->seq, rows, 0);
-        return e->by->decode(e->by->device, &l->r, l->how, l->known, 1, l->drawn, err);
-    }
-    int64_t from = n ? rows - n : rows - 1, vocab = e->m->c.vocab;
-    if (ref_step(&l->r, l->token, l->pos, l->seq, rows, from, err)) return -1;
-#pragma omp parallel for schedule(dynamic)
-    for (long i = 0; i < n; i++)
-        l->drawn[i] = sample_token(l->r.logits + i * vocab, l->known, &l->how[i],
-                                   (uint32_t)l->pos[from + i] + 1);
-    *logits = l->r.logits;
-    return 0;
-}
 
 static int is_end(const model *m, int32_t id) {
     for (int i = 0; i < m->c.eos_count; i++)
@@ -365,11 +225,10 @@ static int lane_step(engine *e, lane *l, journal_kind kind, int64_t *cost, char 
     int64_t rows, all, vocab = e->m->c.vocab;
     uint64_t prompts = 0;
     int any = 0;
-    admit(l);
-    long heads = gather(l, &rows, &all, &prompts), n = 0;
+    long heads = lane_gather(l, &rows, &all, &prompts), n = 0;
     for (long i = 0; i < heads; i++) any |= l->row[i]->told;
     if (any && !(told = told_tokens(e, l, kind, heads, err))) return -1;
-    if (draw(e, l, rows, heads, &logits, err)) return -1;
+    if (lane_draw(l, e->by, rows, heads, &logits, err)) return -1;
     if (l == &e->practice) weigh(l, heads, logits, vocab);
     memcpy(out, &e->now.turn, 8), memcpy(out + 8, &e->now.version, 8);
     for (long i = 0; i < heads; i++) {
@@ -390,7 +249,7 @@ static int lane_step(engine *e, lane *l, journal_kind kind, int64_t *cost, char 
         if (l == &e->serve && e->owner.drawn) e->owner.drawn(e->owner.ctx, s, z, vocab);
     }
     for (long i = l->running - 1; i >= 0; i--) // before others hear of it: they count too
-        if (l->open[i]->end) leave(l, i);
+        if (l->open[i]->end) lane_leave(l, i);
     *cost = (all > e->o.floor ? all : e->o.floor) * e->layers + heads * e->head;
     if (l == &e->serve) e->now.tokens += (uint64_t)heads, e->now.prompt_tokens += prompts;
     return heads && e->owner.made(e->owner.ctx, kind, out, 16 + 8 * (uint32_t)heads, err) ? -1 : 1;
@@ -429,7 +288,7 @@ static int begin_tries(engine *e, char err[ERR]) {
             s->how = (sample_options){.temperature = 1, .top_p = 1, .seed = o->seed};
             s->how.stream = (uint32_t)(e->opt.step * o->batch + i);
             memcpy(s->token, id, (size_t)n * sizeof *id);
-            enqueue(&e->practice, s);
+            lane_add(&e->practice, s);
         }
         free(id);
     }
@@ -695,46 +554,13 @@ static void open_learning(engine *e) {
     e->weight = must_alloc(rows, sizeof *e->weight);
 }
 
-static void lane_open(engine *e, lane *l, long slots, long slice, long context, long pages) {
-    size_t rows = (size_t)(slots + slice);
-    l->slots = slots, l->slice = slice, l->pages = pages;
-    ref_open_pages(&l->r, e->m, e->by->linear, (int64_t)rows, slots, context, pages);
-    l->token = must_alloc(rows * 3, sizeof *l->token);
-    l->pos = l->token + rows, l->seq = l->pos + rows;
-    l->page = must_alloc((size_t)pages, sizeof *l->page);
-    for (long i = 0; i < pages; i++) l->page[i] = (int32_t)i;
-}
-
-static void lane_close(lane *l) {
-    if (!l->slots) return;
-    ref_close(&l->r);
-    free(l->token);
-    free(l->page);
-}
-
-// Keys and values of a sequence fill whole pages.
-static long pages_of(long context) {
-    long keys = context < KEYS ? context : KEYS;
-    return (context + keys - 1) / keys;
-}
-
-long engine_together(const model *m, long context, long most) {
-    const model_config *c = &m->c;
-    int64_t keys = pages_of(context) * (context < KEYS ? context : KEYS);
-    int64_t each = 2 * c->layers * c->kv_heads * c->head_dim * (c->kv_bf16 ? 2 : 4) * keys;
-    int64_t fit = ENGINE_CACHE / each > 1 ? ENGINE_CACHE / each : 1;
-    if (most > SLOTS) most = SLOTS;
-    return fit < most ? (long)fit : most;
-}
-
 // Answers are drawn from all ids of the head: the distribution that the pass will see.
 static void open_practice(engine *e) {
     const train_options *o = &e->o.train;
     size_t batch = (size_t)o->batch, room = (size_t)o->ctx + 1;
-    long slots = e->task->o.slots, chunks = pages_of(o->ctx + 1);
-    if (!slots) slots = engine_together(e->m, o->ctx + 1, o->batch);
-    lane_open(e, &e->practice, slots, PROMPTS, o->ctx + 1, slots * chunks);
-    e->practice.known = e->m->c.vocab;
+    long slots = e->task->o.slots, chunks = lane_pages(o->ctx + 1);
+    if (!slots) slots = lane_together(e->m, o->ctx + 1, o->batch);
+    lane_open(&e->practice, e->m, e->by, slots, PROMPTS, o->ctx + 1, slots * chunks, e->m->c.vocab);
     e->g.kind = LOSS_POLICY, e->g.low = 0.2f, e->g.high = 0.28f;
     e->tries = must_alloc(batch, sizeof *e->tries);
     e->judged = must_alloc(batch, sizeof *e->judged);
@@ -771,8 +597,7 @@ engine *engine_open(model *m, const backend *by, const engine_options *o,
     must(o->slots >= 1 && o->slots <= SLOTS && o->slice >= 1 && o->share >= 0 && o->share < 100);
     e->told_serve = e->told_learn = 1;
     if (o->train.steps) open_learning(e); // first: it moves what learns
-    lane_open(e, &e->serve, o->slots, o->slice, o->context, o->pages);
-    e->serve.known = o->known;
+    lane_open(&e->serve, m, by, o->slots, o->slice, o->context, o->pages, o->known);
     count_work(e);
     e->task = o->train.steps ? learn->task : NULL, e->began = learn->began;
     if (e->task) open_practice(e);

@@ -8,6 +8,7 @@
 #ifndef ENGINE_H
 #define ENGINE_H
 #include "journal.h"
+#include "lane.h"
 #include "qgre.h"
 #include "train.h"
 
@@ -26,24 +27,7 @@ typedef struct {
     qgre_options practice; // of a task, instead of a text
 } engine_options;
 
-enum { SLOTS = 256, TOP = 20 };
-#define ENGINE_CACHE ((int64_t)4 << 30) // bytes of keys and values where nobody says how many
-typedef enum { END_NOT, END_STOP, END_LENGTH, END_CANCEL, END_FAILED } engine_end;
-
-// A request from its arrival to its end.
-typedef struct sequence {
-    uint64_t id;
-    int32_t *token;        // [n + most] the prompt, then what was drawn
-    int64_t n, made, most; // made so far, at most
-    int64_t fed;           // of its tokens have their keys in the cache, or are in this step
-    sample_options how;
-    int top;     // of so many ids log-probabilities are wanted; -1: not even of its own
-    int told;    // its tokens are read from the journal: the cache does not hold it
-    float *logp; // [most] of an answer to a task: log-probability of each token; else NULL
-    int slot;    // -1: it waits
-    engine_end end;
-    struct sequence *next; // of those that wait
-} sequence;
+enum { TOP = 20 }; // log-probabilities of so many ids at most
 
 typedef struct engine engine;
 
@@ -77,9 +61,6 @@ typedef struct {
     model *began; // as the model was at first, for the divergence from it; NULL: not asked
 } engine_learning;
 
-// Of `most` sequences of so many keys each, how many decode together where nobody says: as many as
-// ENGINE_CACHE holds, but one. A token does not depend on it.
-long engine_together(const model *m, long context, long most);
 // The engine changes m. It begins told: engine_wake().
 engine *engine_open(model *m, const backend *by, const engine_options *o,
                     const engine_learning *learn, const engine_owner *owner);

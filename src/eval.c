@@ -90,7 +90,7 @@ static int get_answers(eval *v, char err[ERR]) {
     engine_owner owner = {.ctx = v, .made = note_nothing, .drawn = hear};
     long next = 0, keys = KEYS, did = 1;
     int32_t count = token_count(v->q.t);
-    eo.context = v->ctx + 1, eo.slots = engine_together(&v->m, eo.context, TOGETHER);
+    eo.context = v->ctx + 1, eo.slots = lane_together(&v->m, eo.context, TOGETHER);
     if (eo.context < keys) keys = eo.context;
     eo.pages = eo.slots * ((eo.context + keys - 1) / keys);
     eo.known = count < v->m.c.vocab ? count : v->m.c.vocab;

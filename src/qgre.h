@@ -22,7 +22,7 @@ typedef struct {
     long group;    // answers to one problem, compared with each other; 1: with the running mean
     double kl;     // weight of the divergence from the model as it began
     double review; // probability that a problem is of a skill already mastered
-    long slots;    // answers that decode together; 0: as many as engine_together() says
+    long slots;    // answers that decode together; 0: as many as lane_together() says
 } qgre_options;
 
 // What has been seen of a skill. Bits stand for qualities.
