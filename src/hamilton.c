@@ -55,7 +55,7 @@ static const task_quality qualities[] = {
     {"T structure", T, 0, "T_q = 0, T_v = 0, p*T_p = 2*T, T != 0", 0},
     {"T truth", T, 1, "T = p^2/(2*inertia)", S(T)},
     {"V structure", V, 0, "V_p = 0, V_v = 0, shape = 0, whole != 0", R(T)},
-    {"V truth", V, 1, "V = U", S(V)},
+    {"V truth", V, 1, "V = U", R(T)},
     {"H structure", H, 0, "H = T + V, H != 0", S(T)},
     {"H truth", H, 1, "H = p^2/(2*inertia) + U", S(H) | R(T) | R(V)},
     {"dq/dt structure", DQ, 0, "dq = H_p, dq != 0", S(H)},

@@ -105,7 +105,7 @@ static void rests(void) {
         "",
         "T structure",
         "T truth",
-        "V structure",
+        "T truth",
         "T structure",
         "T truth, V truth, H structure",
         "H structure",
@@ -168,11 +168,7 @@ static void tables(const task *t) {
         const task_quality *q = &t->quality[i];
         wrong |= q->rests >> i != 0 || q->section < 0 || q->section >= t->sections;
         for (int j = 0; j < i; j++) wrong |= !strcmp(q->name, t->quality[j].name);
-        // The truth of a section rests on its structure; a part of it on what comes before.
-        if (q->truth && i && t->quality[i - 1].section == q->section)
-            wrong |= !(q->rests >> (i - 1) & 1) || t->quality[i - 1].truth;
-        else if (q->truth)
-            wrong |= !q->rests;
+        wrong |= q->truth && !q->rests;
     }
     for (int i = 0; i < t->skills; i++)
         for (int j = 0; j < t->skills; j++)
