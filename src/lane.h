@@ -26,7 +26,7 @@ typedef struct sequence {
 // Sequences that decode together, and their cache.
 typedef struct lane {
     ref_run r;
-    long slots, slice;     // as engine_options has them
+    long slots, slice;     // sequences together; rows of prompts in a step
     int64_t pages, known;  // of the cache; ids below this are drawn
     long running, waiting; // sequences
     long pages_used;

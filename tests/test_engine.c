@@ -266,11 +266,65 @@ static void test_inputs(void) {
     end(&w);
 }
 
+// ---- practice
+
+static int count_kinds(void *ctx, journal_kind kind, const void *data, uint32_t size,
+                       char err[ERR]) {
+    int *made = ctx;
+    (void)data, (void)size, (void)err;
+    made[kind]++;
+    return 0;
+}
+
+// A step of a task, whose weights are changed a little behind the engine's back once its answers have
+// been judged, or not; returns what the engine said.
+static int practise(const tokenizer *t, int bend, int made[J_KINDS], char err[ERR]) {
+    model m, began;
+    must(!model_open(&m, "vectors/tiny", err) && !model_open(&began, "vectors/tiny", err));
+    engine_options o = options(0);
+    o.train = (train_options){.dir = "vectors/tiny", .what = "all", .steps = 2, .batch = 4};
+    o.train.micro = 3, o.train.ctx = 96, o.train.by = &by;
+    o.train.warmup = o.train.clip = o.train.decay = -1;
+    o.practice = (qgre_options){.task = task_named("hamilton"), .group = 2, .kl = 0.05};
+    o.context = 8, o.pages = 1, o.slots = 1, o.known = m.c.vocab, o.feedback = 0;
+    must(!train_settle(&o.train, &m, err));
+    qgre q = {.o = o.practice, .seed = 1, .t = t};
+    train_text none = {0};
+    engine_learning learn = {&none, &q, &began};
+    engine_owner owner = {.ctx = made, .made = count_kinds};
+    engine *e = engine_open(&m, &by, &o, &learn, &owner);
+    int did = engine_wake(e, 1, err) ? -1 : 1;
+    memset(made, 0, J_KINDS * sizeof *made);
+    while (did > 0 && !made[J_REWARD]) did = engine_turn(e, err);
+    float *w = (float *)(uintptr_t)*model_norm(&m, SLOT_NORM);
+    if (bend) w[0] = num_mul(w[0], 1.001f);
+    while (did > 0 && !made[J_UPDATE]) did = engine_turn(e, err);
+    engine_close(e);
+    model_close(&began);
+    model_close(&m);
+    return did;
+}
+
+static void test_practice(void) {
+    char err[ERR] = "";
+    int made[J_KINDS];
+    tokenizer *t = token_open("vectors/tiny", err);
+    must(t != NULL);
+    int did = practise(t, 0, made, err);
+    check(did == 1 && made[J_ROLLOUT] > 10 && made[J_REWARD] == 1 && made[J_UPDATE] == 1,
+          "a task: answers, rewards, an update; every ratio is 1");
+    did = practise(t, 1, made, err);
+    check(did < 0 && strstr(err, "log-probability") && made[J_UPDATE] == 0,
+          "a ratio that is not 1 ends the run");
+    token_close(t);
+}
+
 int main(void) {
     num_require_ieee();
     test_serving();
     test_learning();
     test_feedback();
     test_inputs();
+    test_practice();
     return 0;
 }
