@@ -68,15 +68,20 @@ static const task_quality qualities[] = {
 // Number and place come first: which value is the mass, in one line and in another. That nothing
 // pulls a free particle is learned behind what pulls others. The quartic spring is never practised.
 static const task_skill skills[] = {
-    [FREE] = {"free particle", 0, 0, 1, S(V) | R(V) | S(DP) | R(DP),
-              1 << FALL | 1 << FORCE | 1 << SPRING},
-    [FALL] = {"freefall", 1 << FREE, R(P) | R(T), 1},
-    [FORCE] = {"constant force", 1 << FREE, R(P) | R(T), 1},
-    [SPRING] = {"spring", 1 << FREE, R(P) | R(T), 1},
-    [BOTH] = {"spring in gravity", 1 << FALL | 1 << SPRING, R(V), 1},
-    [POTENTIAL] = {"particle", 1 << SPRING, R(V), 1},
-    [PENDULUM] = {"pendulum", 1 << FALL, R(V), 1},
-    [QUARTIC] = {"quartic spring", 0, 0, 0},
+    [FREE] = {.name = "free particle",
+              .trained = 1,
+              .late = S(V) | R(V) | S(DP) | R(DP),
+              .behind = 1 << FALL | 1 << FORCE | 1 << SPRING},
+    [FALL] = {.name = "freefall", .after = 1 << FREE, .needs = R(P) | R(T), .trained = 1},
+    [FORCE] = {.name = "constant force", .after = 1 << FREE, .needs = R(P) | R(T), .trained = 1},
+    [SPRING] = {.name = "spring", .after = 1 << FREE, .needs = R(P) | R(T), .trained = 1},
+    [BOTH] = {.name = "spring in gravity",
+              .after = 1 << FALL | 1 << SPRING,
+              .needs = R(V),
+              .trained = 1},
+    [POTENTIAL] = {.name = "particle", .after = 1 << SPRING, .needs = R(V), .trained = 1},
+    [PENDULUM] = {.name = "pendulum", .after = 1 << FALL, .needs = R(V), .trained = 1},
+    [QUARTIC] = {.name = "quartic spring", .trained = 0},
 };
 
 enum { VALUE = 32 };

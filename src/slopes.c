@@ -11,7 +11,9 @@ static const task_quality qualities[] = {
 
 enum { MONOMIAL, SUM };
 static const task_skill skills[] = {
-    [MONOMIAL] = {"monomial", 0, 0, 1}, [SUM] = {"sum", 1 << MONOMIAL, 0, 1}};
+    [MONOMIAL] = {.name = "monomial", .trained = 1},
+    [SUM] = {.name = "sum", .after = 1 << MONOMIAL, .trained = 1},
+};
 
 // Adds a term to the question: numbers, x^power, numbers below; returns the sum of all its numbers.
 static uint32_t term(task_stream *r, char x, uint32_t power, int first, char *text, size_t size) {
