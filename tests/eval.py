@@ -24,7 +24,7 @@ from convert import ASSAY, ENV, ROOT, assay, error_line  # noqa: E402
 REPORT = convert.Report("eval")
 check = REPORT.check
 TINY = os.path.join(ROOT, "vectors", "tiny")
-HAMILTON = ["%s %s" % (s, g) for s in ("p", "T", "V", "H", "dq/dt", "dp/dt") for g in ("structure", "truth")]
+HAMILTON = ["%s %s" % (s, g) for s in ("p", "T", "V", "H", "dq/dt", "dp/dt") for g in ("structure", "truth")] + ["V term"]
 getcontext().prec = 40
 
 
@@ -138,7 +138,7 @@ def check_shown(folder):
         m = re.search(r"mass = (\d+)", p[0])
         if "potential" not in p[0]:
             wrong += [p[0]] * (sum(map(int, re.findall(r" = (\d+)", p[0]))) % 5 != 0)  # those that are kept
-        passed = [int(re.search(r"(\d+) of 12", a)[1]) for a in p[1:]]
+        passed = [int(re.search(r"(\d+) of 13", a)[1]) for a in p[1:]]
         wrong += [passed] * (passed != sorted(passed, reverse=True))  # best, middle, worst
         for answer in p[1:]:
             passes, text = answer.split("\n", 1)
@@ -283,7 +283,7 @@ def check_practice(folder, work):
     if not check(code == 0, "three steps of practice", err[-300:]):
         return
     data, svg = drawn(out)
-    want = curves(export(out + ".journal"), 12)
+    want = curves(export(out + ".journal"), len(HAMILTON))
     check(len(want) == 3 and same_steps(data["steps"], want), "train.json is the journal's export", data["steps"])
     check(data["qualities"] == HAMILTON and data["planned"] == 3, "its names and the planned steps")
     lines = [x for x in err.splitlines() if x.startswith("step ")]
@@ -296,7 +296,7 @@ def check_practice(folder, work):
     means = [sum(s["share"][0] for s in want[: i + 1]) / (i + 1) for i in range(3)]
     curve = [points(e) for e in svg.iter() if e.get("fill") == "none"]
     at = [(130 + 440 * (i + 1) / 3, 300 - 260 * m) for i, m in enumerate(means)]
-    near = len(curve) == 13 and len(curve[0]) == 3
+    near = len(curve) == len(HAMILTON) + 1 and len(curve[0]) == 3
     near = near and all(abs(a - b) < 0.06 for x, y in zip(curve[0], at) for a, b in zip(x, y))
     check(near, "a curve of running means for each quality and for all", (curve[:1], at))
 
@@ -324,7 +324,7 @@ def check_written(work):
     for step in range(1, 51):
         mastered = [0] * 8
         mastered[0] = (1 if step >= 20 else 0) | (2 if 30 <= step < 40 else 0)
-        answers = [(256 + (step > 25) * (i % 2), 4095 if i < step // 4 else 1, 50 + i) for i in range(16)]
+        answers = [(256 + (step > 25) * (i % 2), 8191 if i < step // 4 else 1, 50 + i) for i in range(16)]
         if step == 7:  # tried, then killed, then tried again
             j.add(REWARD, reward(mastered, [(256, 0, 99)] * 16)).add("resume", b'{"turn":1}')
         j.add(REWARD, reward(mastered, answers)).add("update", update(step))
@@ -332,7 +332,7 @@ def check_written(work):
         f.write(j.data)
     run = assay("journal", path, "--out", out)
     data, svg = drawn(out)
-    check(run[0] == 0 and same_steps(data["steps"], curves(export(path), 12)), "a killed process' step counts once")
+    check(run[0] == 0 and same_steps(data["steps"], curves(export(path), len(HAMILTON))), "a killed process' step counts once")
     marks = [e.get("d") for e in svg.iter() if re.fullmatch(r"M[\d.]+ [\d.]+v-?[\d.]+", e.get("d") or "")]
     x = sorted(round((float(m[1:].split(" ")[0]) - 130) * 60 / 440) for m in marks)
     up = [m.split("v")[1][0] != "-" for m in marks]
@@ -347,7 +347,7 @@ def check_written(work):
     check(len(first) == 2 and all(abs(a - b) < 0.06 for a, b in zip(first, want)), "lines at a skill's first try", first)
     for what, payload, word in (
         ("of another number of skills", reward([0] * 3, [(256, 1, 5)]), "record 2"),
-        ("with bits of no quality", reward([0] * 8, [(256, 1 << 12, 5)]), "record 2"),
+        ("with bits of no quality", reward([0] * 8, [(256, 1 << 13, 5)]), "record 2"),
         ("of a skill that is none", reward([0] * 8, [(8, 1, 5)]), "record 2"),
         ("without answers", reward([0] * 8, []), "record 2"),
     ):

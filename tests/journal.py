@@ -125,7 +125,7 @@ def exchange(folder):
     else:
         subprocess.run([WRITER, "sample", path], check=True)
         got = J.read(load(path))
-        check(not isinstance(got, str) and len(got[0]) == 10 and got[1] == 0, "a file of the writer, read here", got)
+        check(not isinstance(got, str) and len(got[0]) == 12 and got[1] == 0, "a file of the writer, read here", got)
         check(again(got[0]) == load(path), "a file of the writer, written again here, byte for byte")
         check({x[2] for x in got[0]} == set(J.KINDS), "it has every kind")
     wrong = []
@@ -170,12 +170,14 @@ def listing(folder):
         10: "version 2, run.2.safetensors",
         11: 'version 2, "\\???',
         14: "",
-        16: "by key " + "".join("%02x" % b for b in reversed(J.public(J.SEED)[:4])),
+        15: "version 2, 2 tokens",
+        16: "version 2, 2 answers, 6.00 qualities each",
+        19: "by key " + "".join("%02x" % b for b in reversed(J.public(J.SEED)[:4])),
     }
     check(all(said[i] == w for i, w in want.items()), "what each record says", said)
     check(all(32 <= ord(c) < 127 for c in out.replace("\n", "")), "nothing of a file moves the cursor")
     code, out, err = assay(save(path, j.data + b"torn"))
-    check(code == 0 and not err and out.splitlines()[-1].startswith("17 records, %d bytes, 4 torn, " % len(j.data)), "a torn tail is said", out)
+    check(code == 0 and not err and out.splitlines()[-1].startswith("20 records, %d bytes, 4 torn, " % len(j.data)), "a torn tail is said", out)
     check(load(path) == j.data + b"torn", "listing changes nothing")
 
 

@@ -219,6 +219,9 @@ static size_t sample(const char *name, uint8_t *data) {
     memcpy(p + 48, "state.1", 7);
     journal_append(j, J_SNAPSHOT, p, 55);
     journal_append(j, J_RESUME, "{}", 2);
+    journal_append(j, J_ROLLOUT, p, 24);
+    memcpy(p + 16, "\1\0\0\0\3\0\0\0", 8);
+    journal_append(j, J_REWARD, p, 40);
     crypto_sign_seed_keypair(public, secret, seed);
     journal_sign(j, secret);
     journal_append(j, J_STOP, "{}", 2);
@@ -233,10 +236,10 @@ static void bits(void) {
     size_t n = sample(path, data);
     uint64_t torn, wrong = 0;
     seen s = {0};
-    must(!journal_read(path, see, &s, &torn, err) && s.n == 10 && s.end == n);
+    must(!journal_read(path, see, &s, &torn, err) && s.n == 12 && s.end == n);
     int fd = open(path, O_WRONLY);
     for (size_t at = 0, k = 0; at < n; at++) {
-        if (k < 10 && at == s.at[k]) k++;
+        if (k < 12 && at == s.at[k]) k++;
         if (k)
             snprintf(want, ERR, "%s: record %zu at byte %llu: the chain does not hold", path, k,
                      (unsigned long long)s.at[k - 1]);
@@ -264,7 +267,7 @@ static void lengths(void) {
     uint64_t torn;
     seen s = {0};
     must(!journal_read(path, see, &s, &torn, err));
-    s.at[10] = n;
+    s.at[12] = n;
     for (size_t cut = 0, whole = 0; cut < n; cut++) {
         while (cut >= s.at[whole + 1]) whole++; // records in front of the cut
         size_t keep = cut < 16 ? 0 : s.at[whole];

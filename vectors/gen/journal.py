@@ -17,7 +17,7 @@ HEAD_LINES = """\
 # write: the writer, given the records and the key of seed 00 01 .. 1f, makes the same bytes"""
 
 MAGIC = b"assay journal 1\n"
-KINDS = "open resume request cancel feedback tokens update snapshot stop signature".split()
+KINDS = "open resume request cancel feedback tokens update snapshot stop signature rollout reward".split()
 MAX = 1 << 26
 
 # ---- Ed25519 (RFC 8032, 5.1), plainly
@@ -130,6 +130,10 @@ def snapshot(turn, version, digest, name):
     return struct.pack("<QQ", turn, version) + digest + name
 
 
+def reward(turn, version, mastered, answers, n=None):
+    return struct.pack("<QQii", turn, version, len(mastered) if n is None else n, len(answers)) + ids(*mastered, *answers)
+
+
 SEED = bytes(range(32))
 SHA = hashlib.sha256(b"").digest()
 BIG = 2**64 - 1
@@ -153,6 +157,9 @@ def full():
     j.add("resume", b"{}")
     j.add("resume", b"not JSON \xff")
     j.add("resume", b"")
+    j.add("rollout", tokens(7, 2, (0, 5), (15, 301)))
+    j.add("reward", reward(8, 2, [1, 0, -1], [256, 4095, 40, 1, 0, 2**31 - 1]))
+    j.add("reward", reward(BIG, BIG, [], []))
     j.add("stop", b'{"weights": "%s"}' % SHA.hex().encode())
     return j.sign(SEED)
 
@@ -178,7 +185,7 @@ def read(data):
             if not any(rest):
                 return records, len(rest), chain
             return place % "the chain does not hold at its head"
-        if not 1 <= kind <= 10:
+        if not 1 <= kind <= len(KINDS):
             return place % "no such kind"
         if size > MAX:
             return place % "too large"
@@ -227,6 +234,8 @@ def fields(kind, p):
         cancel=("turn id", "QQ"),
         feedback=("turn id weight n answers", "QQfii"),
         tokens=("turn version", "QQ"),
+        rollout=("turn version", "QQ"),
+        reward=("turn version mastered answers", "QQii"),
         update=("turn version step loss targets norm", "QQQqIf"),
         snapshot=("turn version", "QQ"),
         signature=("", ""),
@@ -246,7 +255,13 @@ def fields(kind, p):
         if kind == "feedback":
             v["answer"] = words[n:]
         return v
-    if kind == "tokens":
+    if kind == "reward":
+        n, answers = v["mastered"], v["answers"]
+        if n < 0 or answers < 0 or len(rest) != 4 * (n + answers):
+            return None
+        words = list(struct.unpack("<%di" % (n + answers), rest))
+        return dict(v, mastered=words[:n], answers=words[n:])
+    if kind in ("tokens", "rollout"):
         return dict(v, tokens=[list(x) for x in struct.iter_unpack("<Ii", rest)]) if len(rest) % 8 == 0 else None
     if kind == "update":
         return dict(v, digest=rest.hex()) if len(rest) == 32 else None
@@ -313,9 +328,9 @@ def damaged():
     case("other-journal", "a record of another journal behind", d + Journal().add("cancel", struct.pack("<QQ", 1, 2)).data[16:])
     case("wrong-check", "all right but the check", small().add("stop", b"{}", check=b"abcd").data)
     case("wrong-chain", "all right but the chain", small().add("stop", b"{}", chain=bytes(32)).data)
-    for kind in (0, 11, 2**32 - 1):
+    for kind in (0, 13, 2**32 - 1):
         case("kind-%d" % kind, "an unknown kind, rightly chained", small().add(kind, b"12").data)
-    case("kind-torn", "an unknown kind, cut off", small().add(11, b"12").data[:-30])
+    case("kind-torn", "an unknown kind, cut off", small().add(13, b"12").data[:-30])
     for size in (MAX + 1, 2**32 - 1):
         case("size-%d" % size, "too large, rightly chained", small().add("stop", b"", size).data)
     s = small().sign(SEED)
@@ -333,6 +348,8 @@ def misfits():
         ("cancel", struct.pack("<QQ", 1, 2)),
         ("feedback", feedback(1, 2, 1.0, [3], [4])),
         ("tokens", tokens(1, 2, (3, 4))),
+        ("rollout", tokens(1, 2, (3, 4))),
+        ("reward", reward(1, 2, [3], [4, 5, 6])),
         ("update", update(1, 2, 3, 4, 5, 6.0, SHA)),
         ("signature", public(SEED) + sign(SEED, small().chain)),
     ]
@@ -348,6 +365,8 @@ def misfits():
         ("request-2-30", "n times 4 is 2^32", "request", request(1, 2, [], n=2**30)),
         ("feedback-sum", "counts whose sum times 4 is 2^33", "feedback", feedback(1, 2, 1.0, [], [], 2**30, 2**30)),
         ("feedback-negative", "a negative count that makes the sum right", "feedback", feedback(1, 2, 1.0, [3], [], 2, -1)),
+        ("reward-more", "more skills than there are", "reward", reward(1, 2, [3], [4], 2)),
+        ("reward-negative", "a negative count that makes the sum right", "reward", reward(1, 2, [], [4] * 2, -1)),
         ("name-none", "no name", "snapshot", snapshot(1, 2, SHA, b"")),
         ("name-dot", "a hidden name", "snapshot", snapshot(1, 2, SHA, b"..")),
         ("name-folder", "a name with a folder", "snapshot", snapshot(1, 2, SHA, b"a/b")),
