@@ -50,19 +50,19 @@ enum { P, T, V, H, DQ, DP };
 #define S(section) (1u << 2 * (section))
 #define R(section) (2u << 2 * (section))
 static const task_quality qualities[] = {
-    {"p structure", P, 0, "P_q = 0, P_p = 0, v*P_v = P, P != 0", 0},
-    {"p truth", P, 1, "P = inertia*v", S(P)},
-    {"T structure", T, 0, "T_q = 0, T_v = 0, p*T_p = 2*T, T != 0", 0},
-    {"T truth", T, 1, "T = p^2/(2*inertia)", S(T)},
-    {"V structure", V, 0, "V_p = 0, V_v = 0, shape = 0, whole != 0", R(T)},
-    {"V truth", V, 1, "V = U", R(T)},
-    {"H structure", H, 0, "H = T + V, H != 0", S(T)},
-    {"H truth", H, 1, "H = p^2/(2*inertia) + U", S(H) | R(T) | R(V)},
-    {"dq/dt structure", DQ, 0, "dq = H_p, dq != 0", S(H)},
-    {"dq/dt truth", DQ, 1, "dq = p/inertia", S(DQ) | R(T)},
-    {"dp/dt structure", DP, 0, "dp = -H_q, pull != 0", S(H)},
-    {"dp/dt truth", DP, 1, "dp = -U_q", S(DP) | R(V)},
-    {"V term", V, 1, "part_p = 0, part_v = 0, rest = 0, part != 0", R(T)},
+    {"p structure", P, 0, "P_q = 0, P_p = 0, v*P_v = P, P != 0", 0, 1},
+    {"p truth", P, 1, "P = inertia*v", S(P), 1},
+    {"T structure", T, 0, "T_q = 0, T_v = 0, p*T_p = 2*T, T != 0", 0, 1},
+    {"T truth", T, 1, "T = p^2/(2*inertia)", S(T), 1},
+    {"V structure", V, 0, "V_p = 0, V_v = 0, shape = 0, whole != 0", R(T), 0.3f},
+    {"V truth", V, 1, "V = U", R(T), 1},
+    {"H structure", H, 0, "H = T + V, H != 0", S(T), 1},
+    {"H truth", H, 1, "H = p^2/(2*inertia) + U", S(H) | R(T) | R(V), 1},
+    {"dq/dt structure", DQ, 0, "dq = H_p, dq != 0", S(H), 1},
+    {"dq/dt truth", DQ, 1, "dq = p/inertia", S(DQ) | R(T), 1},
+    {"dp/dt structure", DP, 0, "dp = -H_q, pull != 0", S(H), 1},
+    {"dp/dt truth", DP, 1, "dp = -U_q", S(DP) | R(V), 1},
+    {"V term", V, 1, "part_p = 0, part_v = 0, rest = 0, part != 0", R(T), 1},
 };
 
 // Number and place come first: which value is the mass, in one line and in another. That nothing

@@ -181,6 +181,7 @@ static void earn(const qgre *q, int skill, const qgre_answer *a, const int64_t *
     for (int k = 0; k < t->qualities; k++) {
         if (!(counts >> k & 1)) continue;
         float x = advantage(&q->now.skill[skill], k, a->verdict.passed >> k & 1, all[k], n);
+        x = num_mul(x, t->quality[k].worth);
         worth[t->quality[k].section] = num_add(worth[t->quality[k].section], x);
         sum = num_add(sum, x);
     }

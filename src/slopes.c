@@ -5,8 +5,8 @@
 static const task_section sections[] = {{"", "E"}};
 
 static const task_quality qualities[] = {
-    {"structure", 0, 0, "other = 0, shape = 0, whole != 0", 0},
-    {"truth", 0, 1, "E = slope", 1},
+    {"structure", 0, 0, "other = 0, shape = 0, whole != 0", 0, 1},
+    {"truth", 0, 1, "E = slope", 1, 1},
 };
 
 enum { MONOMIAL, SUM };

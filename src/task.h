@@ -20,6 +20,7 @@ typedef struct {
     int truth;         // 0: structure, 1: equal to the right answer
     const char *holds; // conditions (check.h) over sections and what the problem binds
     uint32_t rests;    // bits of the qualities that must be mastered before this one counts
+    float worth;       // of having it
 } task_quality;
 
 typedef struct {

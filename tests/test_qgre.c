@@ -17,10 +17,10 @@ static void problem(int skill, uint32_t seed, uint32_t number, int held, task_pr
     snprintf(p->bind[0].text, sizeof p->bind[0].text, "%d", 7 + skill);
 }
 static const task_section sections[] = {{"p", "A"}, {"T", "B"}};
-static const task_quality qualities[] = {{"p s", 0, 0, "A_q = 0", 0},
-                                         {"p t", 0, 1, "A = W", 1},
-                                         {"T s", 1, 0, "B_q = 0", 0},
-                                         {"T t", 1, 1, "B = 2*W", 4 | 2}};
+static const task_quality qualities[] = {{"p s", 0, 0, "A_q = 0", 0, 1},
+                                         {"p t", 0, 1, "A = W", 1, 1},
+                                         {"T s", 1, 0, "B_q = 0", 0, 1},
+                                         {"T t", 1, 1, "B = 2*W", 4 | 2, 1}};
 static const task_skill skills[] = {
     {"first", 0, 0, 1, 0, 0}, {"second", 1, 0, 1, 0, 0}, {"never", 1, 0, 0, 0, 0}};
 static const char *const variables[] = {"q", NULL};
