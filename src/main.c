@@ -586,7 +586,8 @@ static int end_serving(const options *o, const secrets *keys, live *l, replay_op
 
 static int refuse_record(void *path, const journal_record *r, char err[ERR]) {
     (void)r;
-    return fail(err, "%.300s: exists: `assay resume` goes on with it", (const char *)path);
+    return fail(err, "%.300s: exists: `assay resume`, or `train --resume`, goes on with it",
+                (const char *)path);
 }
 
 // A process that was killed at its start leaves a journal without records: it is taken.

@@ -78,7 +78,7 @@ int64_t qgre_prompt(const qgre *q, const task_problem *p, int32_t **id, char err
 static size_t behind_thoughts(const char *text, size_t n) {
     static const char open[] = "<think>", close[] = "</think>";
     size_t at = 0, head = sizeof open - 1, tail = sizeof close - 1;
-    while (at < n && strchr(" \t\n", text[at])) at++;
+    while (at < n && memchr(" \t\n", text[at], 3)) at++;
     if (n - at < head || memcmp(text + at, open, head)) return 0;
     for (at += head; at + tail <= n; at++)
         if (!memcmp(text + at, close, tail)) {

@@ -24,7 +24,7 @@ static void settle_practice(train_options *t, const model *m, qgre_options *q) {
     if (!t->batch) t->batch = 8 * q->group;
     if (!t->micro) t->micro = t->batch < 16 ? t->batch : 16;
     if (!t->ctx) t->ctx = m->c.context < 160 ? (long)m->c.context : 160;
-    if (t->rate == 0) t->rate = dense ? 2e-4 : 1e-3;
+    if (t->rate == 0) t->rate = dense ? 6e-4 : 1e-2;
     if (t->decay < 0) t->decay = 0;
     long most = lane_together(m, t->ctx + 1, t->batch);
     if (!q->slots || q->slots > t->batch) q->slots = q->slots ? t->batch : most;
