@@ -717,7 +717,11 @@ static int run_practice(const options *o, char err[ERR]) {
     int bad = live_run(l, &r.m, err);
     signal(SIGTERM, SIG_IGN);
     signal(SIGINT, SIG_IGN);
+    long step = engine_now(r.e).step, steps = r.run.engine.train.steps;
+    if (step < steps) with.train.out = NULL; // a signal: there is no model of this run yet
     bad = end_serving(&with, &keys, l, &r, j, bad, err);
+    if (!bad && step < steps)
+        bad = fail(err, "%.300s: stopped at step %ld of %ld: --resume goes on", path, step, steps);
     return bad ? bad : practice_plot(path, o->train.out, err);
 }
 

@@ -72,6 +72,19 @@ def killed(model, at, sha):
     check(code == 0 and kills >= 3 and found and found.group(1) == sha, "the same weights after %d kills" % kills, err)
 
 
+def stopped(model, at, sha):
+    """SIGTERM: an end in good order, without a model that could be taken for the whole run's."""
+    words = [ASSAY, "train", model, "--task", "hamilton", "--out", at + "/t", "--snapshot", 2, "--jobs", 1, *OPTIONS]
+    p = subprocess.Popen([*map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    said = p.stderr.readline()  # a step is done
+    p.send_signal(signal.SIGTERM)
+    err = p.communicate()[1]
+    check(said.startswith("step 1/4 ") and p.returncode == 1 and "of 4: --resume goes on" in err and
+          not os.path.exists(at + "/t"), "SIGTERM: an error, and no folder", (said, p.returncode, err))  # fmt: skip
+    code, got, err = train(model, at + "/t", "--jobs", 1, "--resume")
+    check(code == 0 and got == sha, "and the same weights when it goes on", err)
+
+
 def replayed(model, at, sha):
     for name, options in (("by simd", []), ("by the plain interpreter", ["--backend", "ref"]),
                           ("from a snapshot", ["--from", "v00000002"])):  # fmt: skip
@@ -141,6 +154,7 @@ def main():
     run("quantize", "vectors/tiny", model)
     sha = same_bits(model, at)
     killed(model, at, sha)
+    stopped(model, at, sha)
     replayed(model, at, sha)
     beside_clients(model, at, sha)
     refused(model, at)
