@@ -10,16 +10,25 @@
 typedef struct {
     const char *shape; // is 0 when V has the right powers of q and no others
     const char *whole; // is not 0 when V has all of them
-    const char *rest;  // is 0 when V, D more than it should be, is wrong in one power at most
-    const char *part;  // depends on q alone, and is not 0, when V says that there is a potential
-    const char *pull;  // is not 0 when dp says that something pulls where something does
+    // Of a part of V; NULL: nothing is asked. D: what V is more than it should be.
+    const char *near; // is 0 when V is right, or right but for what is found by trying
+    const char *sum;  // is not 0 when V has terms of different powers
+    const char *half; // is 0 when all terms but one are right
 } form;
 
-static const form none = {"V", "1", "0", "1", "1"};
-static const form one = {"q*V_q - I*V", "V", "0", "1", "dp"};
-static const form two = {"q^2*V_qq + (1 - I - J)*q*V_q + I*J*V", "(q*V_q - I*V)*(q*V_q - J*V)",
-                         "(q*D_q - I*D)*(q*D_q - J*D)", "V", "dp"};
-static const form cosine = {"V_q*cos(q) + V*sin(q)", "V", "0", "1", "dp"};
+#define FROM2(x) x "2)*" x "3)*" x "4)*" x "5)*" x "6)*" x "7)*" x "8)*" x "9)"
+#define POWER .shape = "q*V_q - I*V", .whole = "V"
+static const form none = {.shape = "V", .whole = "1"};
+static const form one = {POWER};
+static const form product = {POWER, .near = "D*" FROM2("(V/(M*q)-") "*" FROM2("(V/(G*q)-")};
+static const form pulled = {POWER, .near = "D*(V+q)*" FROM2("(V+q*")};
+static const form bent = {POWER, .near = "D*(V-q^2/2)*" FROM2("(V-q^2/2*")};
+static const form two = {.shape = "q^2*V_qq + (1 - I - J)*q*V_q + I*J*V",
+                         .whole = "(q*V_q - I*V)*(q*V_q - J*V)",
+                         .sum =
+                             "V_q*(V_qq + V)*(q*V_q - V)*(q*V_q - 2*V)*(q*V_q - 3*V)*(q*V_q - 4*V)",
+                         .half = "((q*D_q - I*D)*(q*D_q - J*D))^2 + V_p^2 + V_v^2"};
+static const form cosine = {.shape = "V_q*cos(q) + V*sin(q)", .whole = "V"};
 
 typedef struct {
     const char *q;        // what the coordinate is
@@ -31,9 +40,9 @@ typedef struct {
 
 static const mechanics systems[] = {
     {"position", {0}, "M", "0", &none, {0}},
-    {"height", {"gravity"}, "M", "M*G*q", &one, {1}},
-    {"position", {"force"}, "M", "-F*q", &one, {1}},
-    {"stretch", {"stiffness"}, "M", "S*q^2/2", &one, {2}},
+    {"height", {"gravity"}, "M", "M*G*q", &product, {1}},
+    {"position", {"force"}, "M", "-F*q", &pulled, {1}},
+    {"stretch", {"stiffness"}, "M", "S*q^2/2", &bent, {2}},
     {"height", {"stiffness", "gravity"}, "M", "S*q^2/2 + M*G*q", &two, {1, 2}},
     {"position", {"potential"}, "M", "P", &two, {0}}, // drawn with the problem
     {"angle", {"length", "gravity"}, "M*L^2", "-M*G*L*cos(q)", &cosine, {0}},
@@ -49,38 +58,48 @@ enum { P, T, V, H, DQ, DP };
 // A quality's bit: structure of a section, and truth of it.
 #define S(section) (1u << 2 * (section))
 #define R(section) (2u << 2 * (section))
+#define SOME (1u << 12) // V part
 static const task_quality qualities[] = {
     {"p structure", P, 0, "P_q = 0, P_p = 0, v*P_v = P, P != 0", 0, 1},
     {"p truth", P, 1, "P = inertia*v", S(P), 1},
     {"T structure", T, 0, "T_q = 0, T_v = 0, p*T_p = 2*T, T != 0", 0, 1},
     {"T truth", T, 1, "T = p^2/(2*inertia)", S(T), 1},
     {"V structure", V, 0, "V_p = 0, V_v = 0, shape = 0, whole != 0", R(T), 0.3f},
-    {"V truth", V, 1, "V = U", R(T), 1},
+    {"V truth", V, 1, "V = U", R(T), 2},
     {"H structure", H, 0, "H = T + V, H != 0", S(T), 1},
     {"H truth", H, 1, "H = p^2/(2*inertia) + U", S(H) | R(T) | R(V), 1},
     {"dq/dt structure", DQ, 0, "dq = H_p, dq != 0", S(H), 1},
     {"dq/dt truth", DQ, 1, "dq = p/inertia", S(DQ) | R(T), 1},
     {"dp/dt structure", DP, 0, "dp = -H_q, pull != 0", S(H), 1},
     {"dp/dt truth", DP, 1, "dp = -U_q", S(DP) | R(V), 1},
-    {"V term", V, 1, "part_p = 0, part_v = 0, rest = 0, part != 0", R(T), 1},
+    {"V part", V, 0, "alone_p = 0, alone_v = 0, rest = 0, part != 0", 0, 1},
+    {"V half", V, 0, "other = 0, both != 0", R(T), 1},
 };
 
 // Number and place come first: which value is the mass, in one line and in another. That nothing
 // pulls a free particle is learned behind what pulls others. The quartic spring is never practised.
 static const task_skill skills[] = {
     [FREE] = {.name = "free particle",
+              .after = 1 << FORCE | 1 << POTENTIAL,
+              .needs = SOME,
               .trained = 1,
               .late = S(V) | R(V) | S(DP) | R(DP),
               .behind = 1 << FALL | 1 << FORCE | 1 << SPRING},
     [FALL] = {.name = "freefall", .after = 1 << FREE, .needs = R(P) | R(T), .trained = 1},
-    [FORCE] = {.name = "constant force", .after = 1 << FREE, .needs = R(P) | R(T), .trained = 1},
+    [FORCE] = {.name = "constant force",
+               .trained = 1,
+               .late = S(P) | R(P) | S(T) | R(T),
+               .behind = 1 << FREE},
     [SPRING] = {.name = "spring", .after = 1 << FREE, .needs = R(P) | R(T), .trained = 1},
-    [BOTH] = {.name = "spring in gravity",
-              .after = 1 << FALL | 1 << SPRING,
-              .needs = R(V),
-              .trained = 1},
-    [POTENTIAL] = {.name = "particle", .after = 1 << SPRING, .needs = R(V), .trained = 1},
-    [PENDULUM] = {.name = "pendulum", .after = 1 << FALL, .needs = R(V), .trained = 1},
+    [BOTH] = {.name = "spring in gravity", .after = 1 << FREE, .needs = R(P) | R(T), .trained = 1},
+    [POTENTIAL] = {.name = "particle",
+                   .trained = 1,
+                   .late = S(P) | R(P) | S(T) | R(T),
+                   .behind = 1 << FREE},
+    [PENDULUM] = {.name = "pendulum",
+                  .after = 1 << BOTH | 1 << POTENTIAL,
+                  .needs = R(V),
+                  .trained = 1},
     [QUARTIC] = {.name = "quartic spring", .trained = 0},
 };
 
@@ -143,12 +162,16 @@ static void problem(int skill, uint32_t seed, uint32_t number, int held, task_pr
     while ((draw(&r, skill, is, p) % 5 == 0) != held) continue;
     bind(p, "inertia", s->inertia, is);
     bind(p, "U", s->U, is);
-    bind(p, "shape", s->potential->shape, is);
-    bind(p, "whole", s->potential->whole, is);
+    const form *f = s->potential;
+    bind(p, "shape", f->shape, is);
+    bind(p, "whole", f->whole, is);
     bind(p, "D", "V - U", is);
-    bind(p, "rest", s->potential->rest, is);
-    bind(p, "part", s->potential->part, is);
-    bind(p, "pull", s->potential->pull, is);
+    bind(p, "alone", f->near || f->sum ? "V" : "0", is);
+    bind(p, "rest", f->near ? f->near : "0", is);
+    bind(p, "part", f->sum ? f->sum : f->near ? "V" : "1", is);
+    bind(p, "other", f->half ? f->half : "0", is);
+    bind(p, "both", f->half ? f->whole : "1", is);
+    bind(p, "pull", f == &none ? "1" : "dp", is);
 }
 
 static const char *const variables[] = {"q", "p", "v", NULL};

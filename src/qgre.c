@@ -3,7 +3,7 @@
 #include "num.h"
 #include "rng.h"
 
-static const float MALFORMED = -0.1f; // for every token of an answer without its form
+static const float MALFORMED = -0.1f; // for what breaks the form of an answer
 enum { MEMORY = 16 };                 // answers over which a running mean forgets
 
 int qgre_named(const char *method) {
@@ -118,11 +118,11 @@ void qgre_verdict(const qgre *q, const task_problem *p, const uint32_t seed[2], 
     for (int64_t i = 0; i < a->n && section; i++) {
         size_t byte = i < n ? from[i] : size ? size - 1 : 0;
         section[i] = -1;
-        if (a->verdict.formed && byte >= skip)
+        if (skip > size || (byte >= skip && byte - skip >= a->verdict.read))
+            section[i] = SECTIONS;
+        else if (byte >= skip)
             section[i] =
                 (int8_t)section_of(&a->verdict, t->sections, text + skip, size - skip, byte - skip);
-        else if (!a->verdict.formed && (skip > size || byte >= skip))
-            section[i] = SECTIONS; // of the whole
     }
     free(text);
     free(from);
@@ -171,22 +171,40 @@ static float advantage(const qgre_skill *s, int quality, long passed, int64_t al
     return num_div((float)(n * passed - all), (float)(n - 1));
 }
 
-// The reward of each section, over the qualities that count; uniform: the sum, in all of them.
-static void earn(const qgre *q, int skill, const qgre_answer *a, const int64_t *all, long n,
-                 float worth[SECTIONS + 1]) {
+// The reward of each section with these qualities, over those that count; uniform: the sum, in all.
+static void earn(const qgre *q, int skill, uint32_t passed, const int64_t *all, long n,
+                 float worth[SECTIONS]) {
     const task *t = q->o.task;
     uint32_t counts = qgre_counts(q, skill);
     float sum = 0;
     for (int s = 0; s < SECTIONS; s++) worth[s] = 0;
     for (int k = 0; k < t->qualities; k++) {
         if (!(counts >> k & 1)) continue;
-        float x = advantage(&q->now.skill[skill], k, a->verdict.passed >> k & 1, all[k], n);
+        float x = advantage(&q->now.skill[skill], k, passed >> k & 1, all[k], n);
         x = num_mul(x, t->quality[k].worth);
         worth[t->quality[k].section] = num_add(worth[t->quality[k].section], x);
         sum = num_add(sum, x);
     }
     for (int s = 0; s < SECTIONS && q->o.method == QGRE_UNIFORM; s++) worth[s] = sum;
-    worth[SECTIONS] = MALFORMED;
+}
+
+// What an answer's tokens earned. What breaks its form costs as much as the worst line could lose:
+// where it were cheaper, to break off would be the way out of a line that went wrong.
+static void share_out(const qgre *q, int skill, const int64_t *all, long n, qgre_answer *a,
+                      const int8_t *section) {
+    float worth[SECTIONS], lost[SECTIONS], broke = 0;
+    int64_t others[QUALITIES];
+    for (int k = 0; k < QUALITIES; k++) others[k] = all[k] - (a->verdict.stands >> k & 1);
+    earn(q, skill, a->verdict.stands, all, n, worth);
+    earn(q, skill, 0, others, n, lost);
+    for (int s = 0; s < SECTIONS; s++) broke = lost[s] < broke ? lost[s] : broke;
+    broke = num_add(broke, MALFORMED);
+    for (int64_t k = 0; k < a->n; k++) {
+        int s = section[k], last = k == a->n - 1;
+        a->advantage[k] = s < 0 || s == SECTIONS ? 0 : worth[s];
+        if (s == SECTIONS || (last && !a->verdict.formed))
+            a->advantage[k] = num_add(a->advantage[k], broke);
+    }
 }
 
 void qgre_judge(qgre *q, int64_t step, long group, int skill, const task_problem *p,
@@ -198,12 +216,9 @@ void qgre_judge(qgre *q, int64_t step, long group, int skill, const task_problem
 #pragma omp parallel for schedule(dynamic)
     for (long i = 0; i < n; i++) qgre_verdict(q, p, seed, &answer[i], section[i]);
     for (long i = 0; i < n; i++)
-        for (int k = 0; k < q->o.task->qualities; k++) all[k] += answer[i].verdict.passed >> k & 1;
+        for (int k = 0; k < q->o.task->qualities; k++) all[k] += answer[i].verdict.stands >> k & 1;
     for (long i = 0; i < n; i++) {
-        float worth[SECTIONS + 1];
-        earn(q, skill, &answer[i], all, n, worth);
-        for (int64_t k = 0; k < answer[i].n; k++)
-            answer[i].advantage[k] = section[i][k] < 0 ? 0 : worth[section[i][k]];
+        share_out(q, skill, all, n, &answer[i], section[i]);
         free(section[i]);
     }
     free(section);

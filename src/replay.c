@@ -81,6 +81,13 @@ static engine *open_engine(replay_open *r, const backend *by, const engine_owner
     return engine_open(&r->m, by, &r->run.engine, &r->learn, owner);
 }
 
+// The journal's date; https://reproducible-builds.org/specs/source-date-epoch/ sets another, so that
+// a run can be made again with the same journal.
+static long long date(void) {
+    const char *set = getenv("SOURCE_DATE_EPOCH");
+    return set ? strtoll(set, NULL, 10) : (long long)time(NULL);
+}
+
 static char *first_record(const replay_open *r, const char *backend_name) {
     const engine_options *o = &r->run.engine;
     const train_options *t = &o->train;
@@ -104,8 +111,7 @@ static char *first_record(const replay_open *r, const char *backend_name) {
         "format", "assay-journal 1", "model", r->run.dir, "sha256", sha[0], "known", o->known,
         "slots", o->slots, "context", o->context, "pages", o->pages, "slice", o->slice, "share",
         o->share, "floor", o->floor, "snapshot", o->snapshot, "feedback", o->feedback, "cache",
-        r->run.kv_bf16 ? "bf16" : "f32", "learn", learn, "backend", backend_name, "time",
-        (long)time(NULL));
+        r->run.kv_bf16 ? "bf16" : "f32", "learn", learn, "backend", backend_name, "time", date());
     char *text = json_dumps(all, JSON_COMPACT);
     json_decref(all);
     must(text != NULL);

@@ -52,23 +52,23 @@ static int64_t behind_label(const task_section *s, const char *line, size_t n) {
     return (int64_t)label + 3;
 }
 
-// Finds the sections' spans. 0: something stands in the answer besides one line for each.
-static int find_sections(const task *t, const char *answer, size_t n, task_verdict *v) {
-    uint32_t found = 0;
-    for (size_t at = 0, end; at < n; at = end) {
-        const char *line = answer + at, *stop = memchr(line, '\n', n - at);
-        size_t length = stop ? (size_t)(stop - line) : n - at;
+// Finds the sections' spans, up to the first line that is none or that has come before.
+static void find_sections(const task *t, const char *answer, size_t n, task_verdict *v) {
+    while (v->read < n) {
+        const char *line = answer + v->read, *stop = memchr(line, '\n', n - v->read);
+        size_t length = stop ? (size_t)(stop - line) : n - v->read;
         int64_t begin = -1;
         int s = -1;
         while (begin < 0 && ++s < t->sections) begin = behind_label(&t->section[s], line, length);
-        if (begin < 0 || found >> s & 1) return 0;
-        if (memchr(line, '\r', length)) return 0;
-        end = at + length + (stop != NULL);
-        v->span[s].from = at + (size_t)begin;
-        v->span[s].to = end;
-        found |= 1u << s;
+        if (begin < 0 || v->there >> s & 1 || memchr(line, '\r', length)) {
+            v->read -= v->read > 0; // the line end in front led there
+            return;
+        }
+        v->span[s].from = v->read + (size_t)begin;
+        v->read += length + (stop != NULL);
+        v->span[s].to = v->read;
+        v->there |= 1u << s;
     }
-    return found == (1u << t->sections) - 1;
 }
 
 void task_judge(const task *t, const task_problem *p, const char *answer, size_t n,
@@ -77,12 +77,13 @@ void task_judge(const task *t, const task_problem *p, const char *answer, size_t
     check_scope scope = {.n = 0};
     char err[ERR];
     *v = (task_verdict){0};
-    v->formed = find_sections(t, answer, n, v);
-    if (!v->formed) return;
+    find_sections(t, answer, n, v);
+    if (!v->there) return;
+    v->formed = v->read == n && v->there == (1u << t->sections) - 1;
     for (; t->variable[scope.n]; scope.n++) scope.of[scope.n].name = t->variable[scope.n];
     for (int i = 0; i < t->sections; i++) {
         size_t from = v->span[i].from, to = v->span[i].to;
-        to -= to > from && answer[to - 1] == '\n';
+        to -= to > from && answer[to - 1] == '\n'; // a section that is missing has no bytes
         check_read(&is[i], answer + from, to - from, &scope, err);
         scope.of[scope.n++] = (check_name){t->section[i].name, &is[i]};
     }
@@ -94,5 +95,7 @@ void task_judge(const task *t, const task_problem *p, const char *answer, size_t
         scope.of[scope.n++] = (check_name){p->bind[i].name, e};
     }
     for (int i = 0; i < t->qualities; i++)
-        if (check_holds(t->quality[i].holds, &scope, seed)) v->passed |= 1u << i;
+        if (v->there >> t->quality[i].section & 1 && check_holds(t->quality[i].holds, &scope, seed))
+            v->stands |= 1u << i;
+    v->passed = v->formed ? v->stands : 0;
 }

@@ -4,7 +4,7 @@
 #define TASK_H
 #include "check.h"
 
-enum { SECTIONS = 8, QUALITIES = 16, SKILLS = 16, BOUND = 8 };
+enum { SECTIONS = 8, QUALITIES = 16, SKILLS = 16, BOUND = 11 };
 
 // A line of the answer, "label = expression" with one blank on each side of the sign.
 typedef struct {
@@ -36,7 +36,7 @@ typedef struct {
     char question[256]; // what the user says
     int bound;
     struct {
-        char name[16], text[128]; // a name of conditions and the expression that it stands for
+        char name[16], text[256]; // a name of conditions and the expression that it stands for
     } bind[BOUND];
 } task_problem;
 
@@ -56,6 +56,9 @@ typedef struct {
 typedef struct {
     int formed;      // one line for each section and nothing else
     uint32_t passed; // bits of qualities; 0 unless formed
+    uint32_t stands; // bits of what its lines have, up to the first that is none: for credit
+    uint32_t there;  // bits of these lines' sections
+    size_t read;     // bytes of these lines, without the line end before one that is none
     struct {
         size_t from, to; // bytes of the answer: behind "label = ", up to and with its line end
     } span[SECTIONS];

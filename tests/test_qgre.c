@@ -121,9 +121,23 @@ static void malformed(const tokenizer *t) {
     check(!g.a[0].verdict.formed && !g.a[1].verdict.formed && !g.a[3].verdict.formed &&
               !(g.a[0].verdict.passed | g.a[1].verdict.passed | g.a[3].verdict.passed),
           "malformed: no end, two lines of a label, something more");
-    check(all_are(g.advantage[0], 0, (int)g.a[0].n, -.1), "malformed: a small negative everywhere");
+    // p structure and truth stand in 3 of 4, those of T in 2 of 4. An answer cut off could lose 2
+    // in p; one whose own p is right, 4/3 in p (2 of 3 others have it).
+    check(all_are(g.advantage[0], 0, (int)g.a[0].n, -2.1), "malformed: no end: all of it");
+    check(near(g.advantage[1][1], 2. / 3) &&
+              all_are(g.advantage[1], 2, (int)g.a[1].n, -4. / 3 - .1),
+          "malformed: from the line on that is one too many");
+    check(all_are(g.advantage[3], 4, 6, 4. / 3) && all_are(g.advantage[3], 6, 9, -4. / 3 - .1),
+          "malformed: what stands behind the last line");
     check(g.a[2].verdict.passed == 15 && g.advantage[2][2] > .9f,
           "lines in another order are read");
+    done(&g);
+    static const char *const ended[] = {"p = 8", "p = 7\nT = 14"};
+    q = fresh(t, QGRE_CREDIT);
+    judge(&q, &g, ended, 2);
+    check(near(g.advantage[0][1], -1) && near(g.advantage[0][2], -1 - 2 - .1) &&
+              all_are(g.advantage[1], 1, 3, 1) && all_are(g.advantage[1], 4, 7, 2),
+          "malformed: ending behind a wrong line costs more than the line");
     done(&g);
     static const char *const thought[] = {"<think>T = 3</think>\n\np = 7\nT = 14",
                                           "<think>p = 7\nT = 14"};
@@ -238,7 +252,7 @@ static void qwen(const tokenizer *t) {
           "---------", "Qwen3: a label and a line end in one token");
     earns(t,
           (const char *[]){"p", "Ġ=", "Ġ", "7", "ĊĊ", "T", "Ġ=", "Ġ", "1", "4", "<|im_end|>", NULL},
-          "-----------", "Qwen3: two line ends in one token are an empty line, of no section");
+          "..++-------", "Qwen3: two line ends in one token are an empty line, of no section");
     earns(t, (const char *[]){TWO_LINES, "!", NULL}, "-----------",
           "Qwen3: an id beyond the tokenizer ends an answer without form");
     earns(t,
