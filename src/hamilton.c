@@ -10,17 +10,23 @@
 typedef struct {
     const char *shape; // is 0 when V has the right powers of q and no others
     const char *whole; // is not 0 when V has all of them
-    // Of a part of V; NULL: nothing is asked. D: what V is more than it should be.
-    const char *near; // is 0 when V is right, or right but for what is found by trying
-    const char *sum;  // is not 0 when V has terms of different powers
-    const char *half; // is 0 when all terms but one are right
+    // NULL: nothing is asked. D: what V is more than it should be.
+    const char *near; // is 0 when V is right or has the form that is hard to come by
+    const char *sum;  // is not 0 when that form, a sum of different powers, is there
+    const char *half; // is 0 when one factor or term of two is right
 } form;
 
 #define FROM2(x) x "2)*" x "3)*" x "4)*" x "5)*" x "6)*" x "7)*" x "8)*" x "9)"
 #define POWER .shape = "q*V_q - I*V", .whole = "V"
 static const form none = {.shape = "V", .whole = "1"};
 static const form one = {POWER};
-static const form product = {POWER, .near = "D*" FROM2("(V/(M*q)-") "*" FROM2("(V/(G*q)-")};
+static const form product = {POWER,
+                             .near =
+                                 "D*(V-10*q)*(V-12*q)*(V-14*q)*(V-15*q)*(V-16*q)*(V-18*q)*(V-20*q)*"
+                                 "(V-21*q)*(V-24*q)*(V-25*q)*(V-27*q)*(V-28*q)*(V-30*q)*(V-32*q)*"
+                                 "(V-35*q)*(V-36*q)*(V-40*q)*(V-42*q)*(V-45*q)*(V-48*q)*(V-49*q)*"
+                                 "(V-54*q)*(V-56*q)*(V-63*q)*(V-64*q)*(V-72*q)*(V-81*q)",
+                             .half = "D*" FROM2("(V/(M*q)-") "*" FROM2("(V/(G*q)-")};
 static const form pulled = {POWER, .near = "D*(V+q)*" FROM2("(V+q*")};
 static const form bent = {POWER, .near = "D*(V-q^2/2)*" FROM2("(V-q^2/2*")};
 static const form two = {.shape = "q^2*V_qq + (1 - I - J)*q*V_q + I*J*V",
@@ -58,7 +64,7 @@ enum { P, T, V, H, DQ, DP };
 // A quality's bit: structure of a section, and truth of it.
 #define S(section) (1u << 2 * (section))
 #define R(section) (2u << 2 * (section))
-#define SOME (1u << 12) // V part
+#define SOME (1u << 12) // V form
 static const task_quality qualities[] = {
     {"p structure", P, 0, "P_q = 0, P_p = 0, v*P_v = P, P != 0", 0, 1},
     {"p truth", P, 1, "P = inertia*v", S(P), 1},
@@ -72,35 +78,30 @@ static const task_quality qualities[] = {
     {"dq/dt truth", DQ, 1, "dq = p/inertia", S(DQ) | R(T), 1},
     {"dp/dt structure", DP, 0, "dp = -H_q, pull != 0", S(H), 1},
     {"dp/dt truth", DP, 1, "dp = -U_q", S(DP) | R(V), 1},
-    {"V part", V, 0, "alone_p = 0, alone_v = 0, rest = 0, part != 0", 0, 1},
+    {"V form", V, 0, "alone_p = 0, alone_v = 0, rest = 0, part != 0", 0, 1},
     {"V half", V, 0, "other = 0, both != 0", R(T), 1},
 };
 
-// Number and place come first: which value is the mass, in one line and in another. That nothing
-// pulls a free particle is learned behind what pulls others. The quartic spring is never practised.
+// Rare forms come first: a product, a sign, a sum. Then number and place: which value is the mass, in
+// one line and in another. That nothing pulls a free particle is learned behind what pulls others.
+#define FIRST (S(P) | R(P) | S(T) | R(T))
 static const task_skill skills[] = {
     [FREE] = {.name = "free particle",
-              .after = 1 << FORCE | 1 << POTENTIAL,
+              .after = 1 << FALL | 1 << FORCE | 1 << POTENTIAL,
               .needs = SOME,
               .trained = 1,
               .late = S(V) | R(V) | S(DP) | R(DP),
               .behind = 1 << FALL | 1 << FORCE | 1 << SPRING},
-    [FALL] = {.name = "freefall", .after = 1 << FREE, .needs = R(P) | R(T), .trained = 1},
-    [FORCE] = {.name = "constant force",
-               .trained = 1,
-               .late = S(P) | R(P) | S(T) | R(T),
-               .behind = 1 << FREE},
+    [FALL] = {.name = "freefall", .trained = 1, .late = FIRST, .behind = 1 << FREE},
+    [FORCE] = {.name = "constant force", .trained = 1, .late = FIRST, .behind = 1 << FREE},
     [SPRING] = {.name = "spring", .after = 1 << FREE, .needs = R(P) | R(T), .trained = 1},
     [BOTH] = {.name = "spring in gravity", .after = 1 << FREE, .needs = R(P) | R(T), .trained = 1},
-    [POTENTIAL] = {.name = "particle",
-                   .trained = 1,
-                   .late = S(P) | R(P) | S(T) | R(T),
-                   .behind = 1 << FREE},
+    [POTENTIAL] = {.name = "particle", .trained = 1, .late = FIRST, .behind = 1 << FREE},
     [PENDULUM] = {.name = "pendulum",
                   .after = 1 << BOTH | 1 << POTENTIAL,
                   .needs = R(V),
                   .trained = 1},
-    [QUARTIC] = {.name = "quartic spring", .trained = 0},
+    [QUARTIC] = {.name = "quartic spring", .trained = 0}, // never practised
 };
 
 enum { VALUE = 32 };

@@ -24,7 +24,7 @@ from convert import ASSAY, ENV, ROOT, assay, error_line  # noqa: E402
 REPORT = convert.Report("eval")
 check = REPORT.check
 TINY = os.path.join(ROOT, "vectors", "tiny")
-HAMILTON = ["%s %s" % (s, g) for s in ("p", "T", "V", "H", "dq/dt", "dp/dt") for g in ("structure", "truth")] + ["V part", "V half"]
+HAMILTON = ["%s %s" % (s, g) for s in ("p", "T", "V", "H", "dq/dt", "dp/dt") for g in ("structure", "truth")] + ["V form", "V half"]
 getcontext().prec = 40
 
 

@@ -25,7 +25,7 @@ import corpus  # noqa: E402
 DRIVER = os.path.join(ROOT, os.environ.get("TASK", "build/gcc/test_task"))
 q, p, v = sp.symbols("q p v")
 LABELS = ["p", "T", "V", "H", "dq/dt", "dp/dt"]
-HAMILTON = [f"{name} {grade}" for name in LABELS for grade in ("structure", "truth")] + ["V part", "V half"]
+HAMILTON = [f"{name} {grade}" for name in LABELS for grade in ("structure", "truth")] + ["V form", "V half"]
 SLOPES = ["structure", "truth"]
 SKILLS = {
     "hamilton": ["free particle", "freefall", "constant force", "spring", "spring in gravity", "particle", "pendulum", "quartic spring"],
@@ -257,11 +257,10 @@ def judge_hamilton(question, answer):
             return not is_zero(V) and not depends(V / sp.cos(q), q)
         return powers(V, q) == (given or POWERS[system])
 
-    def part(V):
-        """One thing of several is right; near: what V may be besides. Nothing is asked of other systems."""
+    def rare(V):
+        """V has the form that is rare; near: what it may be besides right. Nothing is asked of other systems."""
         if system == "freefall":
-            told = sp.diff(right[0], v), right[2] / (sp.diff(right[0], v) * q)
-            near = [k * x * q for k in range(2, 10) for x in told]
+            near = [a * b * q for a in range(2, 10) for b in range(2, 10) if a * b > 9]
         elif system == "constant force":
             near = [-k * q for k in range(1, 10)]
         elif system == "spring":
@@ -272,12 +271,15 @@ def judge_hamilton(question, answer):
         return any(is_zero(V - x) for x in near + [right[2]])
 
     def half(V):
-        """Of a system with two terms: both are there, and one at least is right."""
+        """Both terms are there, or a product of freefall is, and one at least is right."""
+        if system == "freefall":
+            told = sp.diff(right[0], v), right[2] / (sp.diff(right[0], v) * q)
+            return any(is_zero(V - x) for x in [right[2]] + [k * x * q for k in range(2, 10) for x in told])
         wrong = sp.expand(V - right[2])
         return potential(V) and (is_zero(wrong) or len(powers(wrong, q)) == 1)
 
     moves = system != "free particle"
-    asks_no_part = system not in ("freefall", "constant force", "spring") and len(given or POWERS.get(system, ())) < 2
+    asks_no_form = system not in ("freefall", "constant force", "spring") and len(given or POWERS.get(system, ())) < 2
     structure = [
         holds(lambda P: only(P, v) and not is_zero(P) and is_zero(P - v * sp.diff(P, v)), P),
         holds(lambda T: only(T, p) and not is_zero(T) and is_zero(p * sp.diff(T, p) - 2 * T), T),
@@ -287,9 +289,9 @@ def judge_hamilton(question, answer):
         holds(lambda dp, H: is_zero(dp + sp.diff(H, q)) and not (moves and is_zero(dp)), dp, H),
     ]
     truth = [holds(lambda e: is_zero(e - r), e[label]) for label, r in zip(LABELS, right)]
-    one_term = len(given or POWERS.get(system, ())) < 2
+    asks_no_half = system != "freefall" and len(given or POWERS.get(system, ())) < 2
     bits = [b for pair in zip(structure, truth) for b in pair]
-    bits += [asks_no_part or holds(part, V), one_term or holds(half, V)]
+    bits += [asks_no_form or holds(rare, V), asks_no_half or holds(half, V)]
     return True, {name for name, bit in zip(HAMILTON, bits) if bit}
 
 
