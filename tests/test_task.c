@@ -383,7 +383,7 @@ static void systems(void) {
     static const struct {
         int skill;
         const char *question, *right[6];
-        variant of[10];
+        variant of[12]; // the last one empty
     } is[] = {
         {0,
          "free particle, position q, mass = 3\nderive",
