@@ -173,6 +173,9 @@ knowledge: build ## what scales and codebooks alone can learn of new text (minut
 tiny: build ## train the embedded model again and compare it with its SHA-256 (half an hour on 2 cores)
 	@sh vectors/tiny/make.sh
 
+hamilton: build ## let the embedded model practise mechanics again and compare its SHA-256 (some 40 minutes)
+	@sh vectors/hamilton/make.sh
+
 showcase: build ## all runs of chapter 37: hours (SEEDS, METHODS, WHATS, JOBS)
 	@sh tests/showcase.sh
 
@@ -217,7 +220,7 @@ clean: ## remove build/
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' Makefile
 
-.PHONY: all build gpu gpu-carry ptx receipts gpu-build emu emu-race programs exhaustive-programs fuzz-programs demo test asan clang book mirror tiny showcase knowledge \
+.PHONY: all build gpu gpu-carry ptx receipts gpu-build emu emu-race programs exhaustive-programs fuzz-programs demo test asan clang book mirror tiny hamilton showcase knowledge \
 	vectors sums audit proofs exhaustive fuzz soak bench cppcheck format format-fix deps clean help
 .DELETE_ON_ERROR:
 -include $(wildcard $(B)/*.d $(B)/kernels/*.d)

@@ -171,7 +171,7 @@ static float advantage(const qgre_skill *s, int quality, long passed, int64_t al
     return num_div((float)(n * passed - all), (float)(n - 1));
 }
 
-// The reward of each section with these qualities, over those that count; uniform: the sum, in all.
+// The reward of each section with these qualities, over those that count; uniform: the mean, in all.
 static void earn(const qgre *q, int skill, uint32_t passed, const int64_t *all, long n,
                  float worth[SECTIONS]) {
     const task *t = q->o.task;
@@ -185,7 +185,8 @@ static void earn(const qgre *q, int skill, uint32_t passed, const int64_t *all, 
         worth[t->quality[k].section] = num_add(worth[t->quality[k].section], x);
         sum = num_add(sum, x);
     }
-    for (int s = 0; s < SECTIONS && q->o.method == QGRE_UNIFORM; s++) worth[s] = sum;
+    if (q->o.method == QGRE_UNIFORM)
+        for (int s = 0; s < SECTIONS; s++) worth[s] = num_div(sum, (float)t->sections);
 }
 
 // What an answer's tokens earned. What breaks its form costs as much as the worst line could lose:

@@ -102,8 +102,8 @@ static void credit(const tokenizer *t) {
     done(&g);
     q = fresh(t, QGRE_UNIFORM);
     judge(&q, &g, text, 4);
-    check(all_are(g.advantage[0], 1, 3, 4. / 3) && near(g.advantage[0][4], 4. / 3),
-          "uniform: all qualities in every section");
+    check(all_are(g.advantage[0], 1, 3, 2. / 3) && near(g.advantage[0][4], 2. / 3),
+          "uniform: the mean of all sections in every one");
     done(&g);
     q = fresh(t, QGRE_GATED);
     judge(&q, &g, text, 4);
