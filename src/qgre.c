@@ -45,7 +45,7 @@ int qgre_problem(const qgre *q, int64_t step, long group, task_problem *p) {
     rng_block w = rng_philox(key, at);
     uint32_t open = unlocked(q), known = 0;
     for (int i = 0; i < q->o.task->skills && q->o.method == QGRE_GATED; i++)
-        known |= (open >> i & 1 & (uint32_t)!(qgre_counts(q, i) & ~q->now.skill[i].mastered)) << i;
+        known |= (open >> i & 1 & (uint32_t) !(qgre_counts(q, i) & ~q->now.skill[i].mastered)) << i;
     uint32_t frontier = open & ~known;
     int review = known && (!frontier || (double)rng_uniform(w.v[0]) < q->o.review);
     int skill = pick(review ? known : frontier, w.v[1]);

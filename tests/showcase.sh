@@ -12,7 +12,7 @@ for seed in ${SEEDS:-1 2 3}; do
         for method in ${METHODS:-qgre credit uniform}; do
             run=$out/$method-$what-$seed
             [ -e "$run.json" ] && continue
-            model=$out/tq4 rate=0.02
+            model=$out/tq4 rate=0.03
             [ $what = all ] && model=vectors/tiny rate=6e-4
             resume=
             [ -e "$run.journal" ] && resume=--resume
