@@ -300,6 +300,11 @@ static void late(const tokenizer *t) {
     q.now.skill[0].mastered = 8;
     for (int i = 0; i < 100; i++) second += qgre_problem(&q, i, 0, &p) == 1;
     check(second > 25 && second < 75, "needs: that one is enough");
+    q.now.skill[1].mastered = 0,
+    q.now.skill[0].mastered = 8 | 4; // all that counts there: what is late waits for the second
+    second = 0;
+    for (int i = 0; i < 1000; i++) second += qgre_problem(&q, i, 0, &p) == 1;
+    check(second > 650 && second < 750, "late: a skill that waits is reviewed, not practised");
     q.o.method = QGRE_CREDIT;
     check(qgre_counts(&q, 0) == 15, "late: without gates all count");
 }
