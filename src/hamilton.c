@@ -64,7 +64,7 @@ enum { P, T, V, H, DQ, DP };
 // A quality's bit: structure of a section, and truth of it.
 #define S(section) (1u << 2 * (section))
 #define R(section) (2u << 2 * (section))
-#define SOME (1u << 12) // V form
+#define RARE (1u << 12) // V form
 static const task_quality qualities[] = {
     {"p structure", P, 0, "P_q = 0, P_p = 0, v*P_v = P, P != 0", 0, 1},
     {"p truth", P, 1, "P = inertia*v", S(P), 1},
@@ -78,8 +78,8 @@ static const task_quality qualities[] = {
     {"dq/dt truth", DQ, 1, "dq = p/inertia", S(DQ) | R(T), 1},
     {"dp/dt structure", DP, 0, "dp = -H_q, pull != 0", S(H), 1},
     {"dp/dt truth", DP, 1, "dp = -U_q", S(DP) | R(V), 1},
-    {"V form", V, 0, "alone_p = 0, alone_v = 0, rest = 0, part != 0", 0, 1},
-    {"V half", V, 0, "other = 0, both != 0", R(T), 1},
+    {"V form", V, 0, "alone_p = 0, alone_v = 0, near = 0, sum != 0", 0, 1},
+    {"V half", V, 0, "half = 0, both != 0", R(T), 1},
 };
 
 // Rare forms come first: a product, a sign, a sum. Then number and place: which value is the mass, in
@@ -88,7 +88,7 @@ static const task_quality qualities[] = {
 static const task_skill skills[] = {
     [FREE] = {.name = "free particle",
               .after = 1 << FALL | 1 << FORCE | 1 << POTENTIAL,
-              .needs = SOME,
+              .needs = RARE,
               .trained = 1,
               .late = S(V) | R(V) | S(DP) | R(DP),
               .behind = 1 << FALL | 1 << FORCE | 1 << SPRING},
@@ -167,10 +167,11 @@ static void problem(int skill, uint32_t seed, uint32_t number, int held, task_pr
     bind(p, "shape", f->shape, is);
     bind(p, "whole", f->whole, is);
     bind(p, "D", "V - U", is);
+    // Where nothing is asked, 0 is 0 and 1 is not.
     bind(p, "alone", f->near || f->sum ? "V" : "0", is);
-    bind(p, "rest", f->near ? f->near : "0", is);
-    bind(p, "part", f->sum ? f->sum : f->near ? "V" : "1", is);
-    bind(p, "other", f->half ? f->half : "0", is);
+    bind(p, "near", f->near ? f->near : "0", is);
+    bind(p, "sum", f->sum ? f->sum : f->near ? "V" : "1", is);
+    bind(p, "half", f->half ? f->half : "0", is);
     bind(p, "both", f->half ? f->whole : "1", is);
     bind(p, "pull", f == &none ? "1" : "dp", is);
 }

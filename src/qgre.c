@@ -146,7 +146,6 @@ uint32_t qgre_counts(const qgre *q, int skill) {
 static void note(qgre *q, int skill, uint32_t passed) {
     const task *t = q->o.task;
     qgre_skill *s = &q->now.skill[skill];
-    uint32_t all = (1u << t->qualities) - 1;
     s->passed[s->seen++ % t->window] = passed;
     for (int k = 0; k < t->qualities; k++) {
         float r = (float)(passed >> k & 1);
@@ -160,7 +159,6 @@ static void note(qgre *q, int skill, uint32_t passed) {
         if (mean >= t->mastery) s->mastered |= 1u << k;
         if (mean < t->regression) s->mastered &= ~(1u << k);
     }
-    s->whole = s->mastered == all;
 }
 
 // ---- what is earned

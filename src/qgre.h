@@ -30,7 +30,6 @@ typedef struct {
     uint32_t passed[WINDOW]; // by the last answers, a ring
     int64_t seen;            // answers
     uint32_t mastered;       // qualities, with hysteresis: mastery and regression of the task
-    int whole;               // all of its qualities are
     float mean[QUALITIES];   // running, for groups of one
 } qgre_skill;
 

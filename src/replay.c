@@ -82,13 +82,16 @@ static engine *open_engine(replay_open *r, const backend *by, const engine_owner
 }
 
 // The journal's date; https://reproducible-builds.org/specs/source-date-epoch/ sets another, so that
-// a run can be made again with the same journal.
-static long long date(void) {
+// a run can be made again with the same journal. -1: it is none.
+static long long date(char err[ERR]) {
     const char *set = getenv("SOURCE_DATE_EPOCH");
-    return set ? strtoll(set, NULL, 10) : (long long)time(NULL);
+    if (!set) return (long long)time(NULL);
+    size_t n = strspn(set, "0123456789");
+    if (n && n < 16 && !set[n]) return strtoll(set, NULL, 10);
+    return fail(err, "SOURCE_DATE_EPOCH=%.100s: expected whole seconds since 1970", set);
 }
 
-static char *first_record(const replay_open *r, const char *backend_name) {
+static char *first_record(const replay_open *r, const char *backend_name, long long when) {
     const engine_options *o = &r->run.engine;
     const train_options *t = &o->train;
     const qgre_options *q = &o->practice;
@@ -111,7 +114,7 @@ static char *first_record(const replay_open *r, const char *backend_name) {
         "format", "assay-journal 1", "model", r->run.dir, "sha256", sha[0], "known", o->known,
         "slots", o->slots, "context", o->context, "pages", o->pages, "slice", o->slice, "share",
         o->share, "floor", o->floor, "snapshot", o->snapshot, "feedback", o->feedback, "cache",
-        r->run.kv_bf16 ? "bf16" : "f32", "learn", learn, "backend", backend_name, "time", date());
+        r->run.kv_bf16 ? "bf16" : "f32", "learn", learn, "backend", backend_name, "time", when);
     char *text = json_dumps(all, JSON_COMPACT);
     json_decref(all);
     must(text != NULL);
@@ -121,11 +124,12 @@ static char *first_record(const replay_open *r, const char *backend_name) {
 char *replay_begin(replay_open *r, const replay_run *run, const backend *by,
                    const engine_owner *owner, char err[ERR]) {
     *r = (replay_open){.run = *run};
-    if (open_all(r, by, err)) {
+    long long when = date(err);
+    if (when < 0 || open_all(r, by, err)) {
         replay_close(r);
         return NULL;
     }
-    char *first = first_record(r, by->name);
+    char *first = first_record(r, by->name, when);
     r->e = open_engine(r, by, owner);
     if (!engine_wake(r->e, 1, err)) return first;
     replay_close(r);

@@ -17,7 +17,7 @@ typedef struct {
 typedef struct {
     const char *name;
     int section;       // whose tokens it is credited to
-    int truth;         // 0: structure, 1: equal to the right answer
+    int truth;         // 1: equal to the right answer; 0: structure, or a part of it
     const char *holds; // conditions (check.h) over sections and what the problem binds
     uint32_t rests;    // bits of the qualities that must be mastered before this one counts
     float worth;       // of having it

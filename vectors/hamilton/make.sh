@@ -1,9 +1,9 @@
 #!/bin/sh
 # make.sh [STEPS] - quantises the embedded model, lets it practise the task hamilton with seed 1 (R1
-# and R2), and compares the SHA-256 of its weights and the head of its journal with digests.txt (the
-# head before the last record, which tells the time at which the run ended):
-# whole (1000 steps, the default; then the folder gets the model), or a run of 4. BACKEND=ref and
-# JOBS=N choose how; neither changes a bit of the weights (the journal's first record names the backend).
+# and R2), and compares the SHA-256 of its weights and the head of its journal with digests.txt: of
+# 1000 steps (the default; then the folder gets the model) or of 4. The head is that before the last
+# record, which tells when the run ended. BACKEND=ref and JOBS=N choose how; neither changes a bit of
+# the weights (the journal's first record names the backend).
 cd "$(dirname "$0")/../.." || exit 1
 steps=${1:-1000}
 program=${ASSAY:-build/assay}
@@ -13,21 +13,26 @@ mkdir -p build/hamilton || exit 1
 rm -rf "$run" "$run".journal*
 SOURCE_DATE_EPOCH=$(sed -n 's/^date //p' $here/digests.txt)
 export SOURCE_DATE_EPOCH
-$program quantize vectors/tiny build/tq4 >/dev/null 2>&1 || exit 1
+failed() { # the run's last words
+    tail -n 1 "$run.log"
+    echo "FAIL hamilton: the recipe could not be run"
+    exit 1
+}
+$program quantize vectors/tiny build/tq4 >/dev/null 2>"$run.log" || failed
 warmup=10
 [ "$steps" -gt 10 ] || warmup=$steps
 $program train build/tq4 --task hamilton --method qgre --what r1r2 --out "$run" --steps "$steps" \
     --warmup $warmup --lr 0.03 --batch 64 --group 16 --seed 1 --backend "${BACKEND:-simd}" \
-    ${JOBS:+--jobs $JOBS} >"$run.txt" 2>"$run.log" || exit 1
+    ${JOBS:+--jobs $JOBS} >"$run.txt" 2>"$run.log" || failed
 cat "$run.txt"
-failed=0
+bad=0
 compare() { # what, made
     wanted=$(sed -n "s/^$steps $1 //p" $here/digests.txt)
     if [ "$2" = "$wanted" ]; then
         echo "ok hamilton: $steps steps: $1 $2"
     else
         echo "FAIL hamilton: $steps steps: $1 $2, expected $wanted"
-        failed=1
+        bad=1
     fi
 }
 journal_head() { # of a journal
@@ -36,5 +41,5 @@ journal_head() { # of a journal
 }
 compare weights "$(sed 's/.* //' "$run.txt")"
 [ "${BACKEND:-simd}" != simd ] || compare journal "$(journal_head "$run.journal")"
-[ $failed = 0 ] && [ "$steps" = 1000 ] && cp "$run"/* $here/
-exit $failed
+[ $bad = 0 ] && [ "$steps" = 1000 ] && cp "$run"/* $here/
+exit $bad
