@@ -10,6 +10,7 @@ if [ $? = 1 ] && [ "$said" = "assay: SOURCE_DATE_EPOCH=soon: expected whole seco
     echo "ok hamilton: a date that is none: one line, no journal"
 else
     echo "FAIL hamilton: a date that is none: $said"
+    exit 1
 fi
 made=build/hamilton/eval.json
 if $program eval vectors/hamilton --task hamilton --problems 50 --samples 4 --json $made >/dev/null &&

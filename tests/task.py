@@ -455,7 +455,7 @@ def compare(driver, task, skill, each, made):
             want_formed, want = judge(question, answer)
             count["answers"] += 1
             count["formed"] += want_formed
-            count["right"] += len(want) == (12 if task == "hamilton" else 2)
+            count["right"] += len(want) == len(HAMILTON if task == "hamilton" else SLOPES)
             if (have_formed, have) != (want_formed, want):
                 wrong.append((question, answer, have_formed, sorted(have ^ want)))
             elif have_formed and not spans_right(answer, spans, LABELS if task == "hamilton" else [""]):

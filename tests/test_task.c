@@ -383,7 +383,7 @@ static void systems(void) {
     static const struct {
         int skill;
         const char *question, *right[6];
-        variant of[12]; // the last one empty
+        variant of[13]; // the last one empty
     } is[] = {
         {0,
          "free particle, position q, mass = 3\nderive",
@@ -440,6 +440,7 @@ static void systems(void) {
           {"V = 2*q^2 + 2*q^2", "V structure, V truth, H structure, V form, V half"},
           {"V = 2*q^2 + p", "V structure, V truth, H structure, V form, V half"},
           {"V = 2*q^2 + p*q", "V structure, V truth, H structure, V form, V half"},
+          {"V = v*q + q^2", "V structure, V truth, H structure, V form, V half"},
           {"V = 42*cos(q)", "V structure, V truth, H structure, V form, V half"},
           {"V = 42", "V structure, V truth, H structure, V form, V half"},
           {"dp/dt = -4*q", "dp/dt structure, dp/dt truth"}}},
