@@ -4,7 +4,10 @@
 #include "rng.h"
 
 static const float MALFORMED = -0.1f; // for what breaks the form of an answer
-enum { MEMORY = 16 };                 // answers over which a running mean forgets
+enum {
+    MEMORY = 16, // answers over which a running mean forgets
+    RAREST = 8   // a quality that fewer than one answer of so many has is worth no more than that
+};
 
 int qgre_named(const char *method) {
     for (int i = QGRE_GATED; i <= QGRE_UNIFORM; i++)
@@ -33,8 +36,10 @@ static uint32_t unlocked(const qgre *q) {
     return open;
 }
 
-static int pick(uint32_t set, uint32_t word) {
-    int n = __builtin_popcount(set), at = (int)((uint64_t)word * (uint64_t)n >> 32);
+// One of a set: the next for each next group of a step.
+static int pick(uint32_t set, uint32_t word, long group) {
+    int n = __builtin_popcount(set);
+    int at = (int)((((uint64_t)word * (uint64_t)n >> 32) + (uint64_t)group) % (uint64_t)n);
     while (at--) set &= set - 1;
     return __builtin_ctz(set);
 }
@@ -42,13 +47,14 @@ static int pick(uint32_t set, uint32_t word) {
 int qgre_problem(const qgre *q, int64_t step, long group, task_problem *p) {
     const uint32_t key[2] = {q->seed, 0x71677265}; // "qgre"
     const uint32_t at[4] = {(uint32_t)group, 0, (uint32_t)step, 0};
-    rng_block w = rng_philox(key, at);
+    const uint32_t all[4] = {0, 1, (uint32_t)step, 0};
+    rng_block w = rng_philox(key, at), turn = rng_philox(key, all);
     uint32_t open = unlocked(q), known = 0;
     for (int i = 0; i < q->o.task->skills && q->o.method == QGRE_GATED; i++)
         known |= (open >> i & 1 & (uint32_t) !(qgre_counts(q, i) & ~q->now.skill[i].mastered)) << i;
     uint32_t frontier = open & ~known;
     int review = known && (!frontier || (double)rng_uniform(w.v[0]) < q->o.review);
-    int skill = pick(review ? known : frontier, w.v[1]);
+    int skill = pick(review ? known : frontier, turn.v[0], group);
     q->o.task->problem(skill, w.v[2], w.v[3], 0, p);
     return skill;
 }
@@ -114,7 +120,8 @@ void qgre_verdict(const qgre *q, const task_problem *p, const uint32_t seed[2], 
     size_t skip = behind_thoughts(text, size);
     a->verdict = (task_verdict){0};
     if (a->ended && skip <= size) task_judge(t, p, text + skip, size - skip, seed, &a->verdict);
-    // A token belongs to the section that holds its first byte; the end, to the last line.
+    // A token belongs to the section that holds its first byte; the end, to the last line. Labels
+    // belong to none; but without the form it may be a label that passed over a line.
     for (int64_t i = 0; i < a->n && section; i++) {
         size_t byte = i < n ? from[i] : size ? size - 1 : 0;
         section[i] = -1;
@@ -123,6 +130,7 @@ void qgre_verdict(const qgre *q, const task_problem *p, const uint32_t seed[2], 
         else if (byte >= skip)
             section[i] =
                 (int8_t)section_of(&a->verdict, t->sections, text + skip, size - skip, byte - skip);
+        if (section[i] < 0 && byte >= skip && !a->verdict.formed) section[i] = SECTIONS;
     }
     free(text);
     free(from);
@@ -134,8 +142,8 @@ uint32_t qgre_counts(const qgre *q, int skill) {
     const task *t = q->o.task;
     uint32_t open = 0, late = 0;
     for (int i = 0; i < t->skills && q->o.method == QGRE_GATED; i++)
-        if (t->skill[skill].behind >> i & 1)
-            late |= t->skill[skill].late & ~q->now.skill[i].mastered;
+        if (t->skill[skill].behind >> i & 1 && t->skill[skill].due & ~q->now.skill[i].mastered)
+            late = t->skill[skill].late;
     for (int k = 0; k < t->qualities; k++)
         if (q->o.method != QGRE_GATED || !(t->quality[k].rests & ~q->now.skill[skill].mastered))
             open |= 1u << k;
@@ -169,6 +177,16 @@ static float advantage(const qgre_skill *s, int quality, long passed, int64_t al
     return num_div((float)(n * passed - all), (float)(n - 1));
 }
 
+// What is rare is worth more: one over the share of the skill's last answers that have the quality,
+// RAREST at most. So practice climbs the logarithm of that share, and not the share.
+static float rarity(const task *t, const qgre_skill *s, int quality) {
+    int64_t have = 0;
+    if (s->seen < t->window) return 1;
+    for (long i = 0; i < t->window; i++) have += s->passed[i] >> quality & 1;
+    if (have * RAREST < t->window) return RAREST;
+    return num_div((float)t->window, (float)have);
+}
+
 // The reward of each section with these qualities, over those that count; uniform: the mean, in all.
 static void earn(const qgre *q, int skill, uint32_t passed, const int64_t *all, long n,
                  float worth[SECTIONS]) {
@@ -179,7 +197,7 @@ static void earn(const qgre *q, int skill, uint32_t passed, const int64_t *all, 
     for (int k = 0; k < t->qualities; k++) {
         if (!(counts >> k & 1)) continue;
         float x = advantage(&q->now.skill[skill], k, passed >> k & 1, all[k], n);
-        x = num_mul(x, t->quality[k].worth);
+        x = num_mul(num_mul(x, t->quality[k].worth), rarity(t, &q->now.skill[skill], k));
         worth[t->quality[k].section] = num_add(worth[t->quality[k].section], x);
         sum = num_add(sum, x);
     }

@@ -59,8 +59,9 @@ const char *qgre_name(qgre_method method);
 int qgre_problem(const qgre *q, int64_t step, long group, task_problem *p);
 // Ids of the prompt that asks for it, in the model's own chat template, in a new array.
 int64_t qgre_prompt(const qgre *q, const task_problem *p, int32_t **id, char err[ERR]);
-// Judges an answer's text behind its thoughts. section [n]: of each token, -1: of none, SECTIONS: of
-// a whole without its form; or NULL. seed: of the points where it is checked.
+// Judges an answer's text behind its thoughts. section [n]: of each token, -1: of none, SECTIONS: in an
+// answer without its form its labels, and where the form breaks; or NULL. seed: of the points where it
+// is checked.
 void qgre_verdict(const qgre *q, const task_problem *p, const uint32_t seed[2], qgre_answer *a,
                   int8_t *section);
 // Fills in verdicts and advantages of a group's answers and notes them in q->now. step, group: of

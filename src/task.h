@@ -4,7 +4,7 @@
 #define TASK_H
 #include "check.h"
 
-enum { SECTIONS = 8, QUALITIES = 16, SKILLS = 16, BOUND = 11 };
+enum { SECTIONS = 8, QUALITIES = 20, SKILLS = 16, BOUND = 20 };
 
 // A line of the answer, "label = expression" with one blank on each side of the sign.
 typedef struct {
@@ -28,15 +28,16 @@ typedef struct {
     uint32_t after;  // bits of the skills that come before: in these
     uint32_t needs;  // these qualities must be mastered; 0: all
     int trained;     // 0: it is only measured
-    uint32_t late;   // bits of qualities that count here only when these skills,
-    uint32_t behind; // have mastered them
+    uint32_t late;   // bits of qualities that count here only when these skills
+    uint32_t behind; // have mastered
+    uint32_t due;    // these qualities
 } task_skill;
 
 typedef struct {
     char question[256]; // what the user says
     int bound;
     struct {
-        char name[16], text[256]; // a name of conditions and the expression that it stands for
+        char name[16], text[512]; // a name of conditions and the expression that it stands for
     } bind[BOUND];
 } task_problem;
 

@@ -1,15 +1,20 @@
 """The table of chapter 37, from the runs under a folder.
 
-usage: _showcase.py FOLDER
+usage: _showcase.py FOLDER [FIRST LAST]
 
-For each run: held-out answers with all qualities, greedy and sampled, over the trained systems, with
+With two steps: of each journal METHOD-WHAT-SEED.journal, finished or not, the answers of these steps
+that had all qualities, by system, the mean over the trained systems, and the digest of the last
+step's weights. Otherwise, for each run: held-out answers with all qualities, greedy and sampled, over the trained systems, with
 Wilson's interval; by system; and the step and the tokens drawn until each quality was first
 mastered in one system, and in how many it is mastered at the end.
 """
 
 import json
 import os
+import subprocess
 import sys
+
+ASSAY = os.environ.get("ASSAY", "build/assay")
 
 
 def first_mastered(run):
@@ -28,8 +33,43 @@ def percent(x):
     return "%.0f (%.0f to %.0f)" % (100 * x["share"], 100 * x["low"], 100 * x["high"])
 
 
+def practised(path, first, last):
+    """{skill: share of its answers in these steps that had all qualities}, digest; None: not so far."""
+    tried, passed, digest, step = {}, {}, None, 0
+    everything = None
+    for line in subprocess.run([ASSAY, "journal", path, "--json"], stdout=subprocess.PIPE, text=True).stdout.splitlines():
+        r = json.loads(line)
+        if r.get("kind") == "reward":
+            now, everything = r["answers"], max([everything or 0] + r["answers"][1::3] + r["mastered"])
+            skills = [(now[i] & 255, now[i + 1]) for i in range(0, len(now), 3)]
+        if r.get("kind") == "update":
+            step = r["step"]
+            digest = r["digest"] if step == last else digest
+            for skill, has in skills if first <= step <= last else ():
+                tried.setdefault(skill, []).append(has)
+    if step < last:
+        return None
+    every = (1 << everything.bit_length()) - 1
+    return {k: sum(h == every for h in v) / len(v) for k, v in tried.items()}, digest
+
+
+def compare(folder, first, last):
+    names = sorted(n for n in os.listdir(folder) if n.endswith(".journal"))
+    runs = {n: practised(folder + "/" + n, first, last) for n in names}
+    count = max(max(r[0]) + 1 for r in runs.values() if r)
+    print("| run | mean | " + " | ".join("skill %d" % k for k in range(count)) + " | digest |")
+    print("|---" * (3 + count) + "|")
+    for n, r in runs.items():
+        if r:
+            each = " | ".join("%.0f" % (100 * r[0][k]) if k in r[0] else "-" for k in range(count))
+            mean = sum(r[0].get(k, 0) for k in range(count)) / count
+            print("| %s | %.1f | %s | %s |" % (n[: -len(".journal")], 100 * mean, each, r[1][:16]))
+
+
 def main():
     folder = sys.argv[1]
+    if len(sys.argv) == 4:
+        return compare(folder, int(sys.argv[2]), int(sys.argv[3]))
     names = sorted(n[:-5] for n in os.listdir(folder) if n.endswith(".json"))
     scores = {n: json.load(open("%s/%s.json" % (folder, n))) for n in names}
     runs = {n: json.load(open("%s/%s/train.json" % (folder, n))) for n in names}

@@ -18,13 +18,14 @@ sys.path.append(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "vectors", "gen"))  # its journal
 
 import convert  # noqa: E402
+import dense  # noqa: E402
 import journal as J  # noqa: E402
 from convert import ASSAY, ENV, ROOT, assay, error_line  # noqa: E402
 
 REPORT = convert.Report("eval")
 check = REPORT.check
 TINY = os.path.join(ROOT, "vectors", "tiny")
-HAMILTON = ["%s %s" % (s, g) for s in ("p", "T", "V", "H", "dq/dt", "dp/dt") for g in ("structure", "truth")] + ["V form", "V half"]
+HAMILTON = ["%s %s" % (s, g) for s in ("p", "T", "V", "H", "dq/dt", "dp/dt") for g in ("structure", "truth")] + ["V form", "V half", "p form", "T form", "dp/dt form"]
 getcontext().prec = 40
 
 
@@ -132,13 +133,13 @@ def value(text, names):
 
 
 def check_shown(folder):
-    problems = shown(folder, "hamilton", 16, "--seed", 3)
+    problems = shown(folder, "hamilton", 18, "--seed", 3)
     wrong, brackets, truths = [], 0, 0
     for p in problems:
         m = re.search(r"mass = (\d+)", p[0])
         if "potential" not in p[0]:
             wrong += [p[0]] * (sum(map(int, re.findall(r" = (\d+)", p[0]))) % 5 != 0)  # those that are kept
-        passed = [int(re.search(r"(\d+) of 14", a)[1]) for a in p[1:]]
+        passed = [int(re.search(r"(\d+) of 17", a)[1]) for a in p[1:]]
         wrong += [passed] * (passed != sorted(passed, reverse=True))  # best, middle, worst
         for answer in p[1:]:
             passes, text = answer.split("\n", 1)
@@ -153,7 +154,7 @@ def check_shown(folder):
                 right = have == names["p"] ** 2 / (2 * int(m[1]))
                 truths += right
                 wrong += [answer] * (right != ("T truth" in passes))
-    check(len(problems) == 16 and brackets > 40, "each skill's problem is shown, with advantages", brackets)
+    check(len(problems) == 18 and brackets > 40, "each skill's problem is shown, with advantages", brackets)
     what = "problems are held-out ones; T is found true where it is, by rational arithmetic (%d times)" % truths
     check(not wrong and truths > 0, what, wrong[:2])
     said = shown(folder, "slopes", 1, "--seed", 1)
@@ -301,6 +302,22 @@ def check_practice(folder, work):
     check(near, "a curve of running means for each quality and for all", (curve[:1], at))
 
 
+def check_turns(folder, work):
+    """Groups of a step go through the skills by turns, from where Philox says."""
+    out = os.path.join(work, "turns")
+    code, _, err = assay(
+        "train", folder, "--task", "hamilton", "--method", "uniform", "--steps", 3, "--batch", 20, "--group", 2,
+        "--seed", 7, "--out", out, "--jobs", 1,
+    )  # fmt: skip
+    if not check(code == 0, "three steps of ten groups", err[-300:]):
+        return
+    tried = [[x & 255 for x in r["answers"][::6]] for r in export(out + ".journal") if r["kind"] == "reward"]
+    first = [int(dense.oracle.philox((7, 0x71677265), (0, 1, step, 0))[0]) * 8 >> 32 for step in range(3)]
+    want = [[(f + group) % 8 for group in range(10)] for f in first]  # 8 of the 9 skills are practised
+    check(tried == want, "groups take the skills by turns, from where Philox says", (tried, want))
+    check(len(set(first)) > 1, "and another step begins with another skill", first)
+
+
 def open_record(**task):
     learn = {"steps": 60, "task": {"name": "hamilton", "method": "qgre", **task}}
     return json.dumps({"format": "assay-journal 1", "learn": learn}).encode()
@@ -322,9 +339,9 @@ def check_written(work):
     os.mkdir(out)
     j = J.Journal().add("open", open_record())
     for step in range(1, 51):
-        mastered = [0] * 8
+        mastered = [0] * 9
         mastered[0] = (1 if step >= 20 else 0) | (2 if 30 <= step < 40 else 0)
-        answers = [(256 + (step > 25) * (i % 2), 16383 if i < step // 4 else 1, 50 + i) for i in range(16)]
+        answers = [(256 + (step > 25) * (i % 2), 2**17 - 1 if i < step // 4 else 1, 50 + i) for i in range(16)]
         if step == 7:  # tried, then killed, then tried again
             j.add(REWARD, reward(mastered, [(256, 0, 99)] * 16)).add("resume", b'{"turn":1}')
         j.add(REWARD, reward(mastered, answers)).add("update", update(step))
@@ -347,9 +364,9 @@ def check_written(work):
     check(len(first) == 2 and all(abs(a - b) < 0.06 for a, b in zip(first, want)), "lines at a skill's first try", first)
     for what, payload, word in (
         ("of another number of skills", reward([0] * 3, [(256, 1, 5)]), "record 2"),
-        ("with bits of no quality", reward([0] * 8, [(256, 1 << 14, 5)]), "record 2"),
-        ("of a skill that is none", reward([0] * 8, [(8, 1, 5)]), "record 2"),
-        ("without answers", reward([0] * 8, []), "record 2"),
+        ("with bits of no quality", reward([0] * 9, [(256, 1 << 17, 5)]), "record 2"),
+        ("of a skill that is none", reward([0] * 9, [(9, 1, 5)]), "record 2"),
+        ("without answers", reward([0] * 9, []), "record 2"),
     ):
         with open(path, "wb") as f:
             f.write(J.Journal().add("open", open_record()).add(REWARD, payload).data)
@@ -376,6 +393,7 @@ def main():
         REPORT.step(check_bytes, q)
         REPORT.step(check_refused, q, work)
         REPORT.step(check_practice, q, work)
+        REPORT.step(check_turns, q, work)
         REPORT.step(check_written, work)
     return REPORT.end()
 

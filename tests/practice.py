@@ -135,6 +135,26 @@ def beside_clients(model, at, sha):
         check(code == 0 and got == sha, "serving and practice, executed again", said)
 
 
+def full_windows(at):
+    """Skills with more answers than a window, so that what is rare is worth more; and two skills at a time."""
+    words = ["train", "vectors/tiny", "--task", "slopes", "--steps", 4, "--batch", 64, "--group", 32, "--ctx", 96,
+             "--warmup", 0, "--lr", 0.001, "--seed", 3, "--what", "all", "--snapshot", 2]  # fmt: skip
+    code, sha, said = run(*words, "--out", at + "/f", "--jobs", 1)
+    answers = {}
+    for r in records(open(at + "/f.journal", "rb").read()):
+        if r[0] == REWARD:
+            skills, flat = struct.unpack_from("<ii", r[1], 16)
+            for word in struct.unpack_from("<%di" % flat, r[1], 24 + 4 * skills)[::3]:
+                answers[word & 255] = answers.get(word & 255, 0) + 1
+    full = len(answers) == 2 and sum(answers.values()) == 256 and min(answers.values()) > 64
+    check(code == 0 and sha and full, "two skills fill their windows", (answers, said))
+    got = run(*words, "--out", at + "/g", "--jobs", 2)[1]
+    check(got == sha, "the same weights with full windows: two threads", (got, sha))
+    for name, options in (("whole", []), ("from a snapshot", ["--from", "v00000002"])):
+        code, got, said = run("replay", at + "/f.journal", "--jobs", 1, *options)
+        check(code == 0 and got == sha, "full windows, executed again " + name, said)
+
+
 def refused(model, at):
     for words, code, what in ((["--task", "no"], 2, "no such task"), (["--method", "grpo"], 2, "expected qgre"),
                               (["--batch", 12], 1, "multiple of --group"), (["--ctx", 8], 1, "expected fewer than --ctx"),
@@ -158,6 +178,7 @@ def main():
     replayed(model, at, sha)
     beside_clients(model, at, sha)
     refused(model, at)
+    full_windows(at)
     code, got, _ = run("train", "vectors/tiny", "--task", "slopes", "--method", "uniform", "--out", at + "/s", "--steps", 2,
                        "--batch", 8, "--group", 1, "--ctx", 96, "--kl", 0, "--what", "all", "--jobs", 1)  # fmt: skip
     check(code == 0 and got, "another task, a dense model, groups of one, no leash")

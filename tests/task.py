@@ -25,13 +25,18 @@ import corpus  # noqa: E402
 DRIVER = os.path.join(ROOT, os.environ.get("TASK", "build/gcc/test_task"))
 q, p, v = sp.symbols("q p v")
 LABELS = ["p", "T", "V", "H", "dq/dt", "dp/dt"]
-HAMILTON = [f"{name} {grade}" for name in LABELS for grade in ("structure", "truth")] + ["V form", "V half"]
+HAMILTON = [f"{name} {grade}" for name in LABELS for grade in ("structure", "truth")] + ["V form", "V half", "p form", "T form", "dp/dt form"]
 SLOPES = ["structure", "truth"]
 SKILLS = {
-    "hamilton": ["free particle", "freefall", "constant force", "spring", "spring in gravity", "particle", "pendulum", "quartic spring"],
+    "hamilton": [
+        "free particle", "freefall", "constant force", "spring", "simple particle", "spring in gravity", "particle", "pendulum", "quartic spring",
+    ],
     "slopes": ["monomial", "sum"],
 }
+TERMS = {"simple particle": 1, "particle": 2}  # of a potential that is told
 POWERS = {"free particle": set(), "freefall": {1}, "constant force": {1}, "spring": {2}, "quartic spring": {4}, "spring in gravity": {1, 2}}
+DIGITS = set(range(2, 10))
+PRODUCTS = {a * b for a in DIGITS for b in DIGITS} - set(range(10))  # of two digits, and no digit
 MULTIPLY = "·"
 
 
@@ -169,6 +174,12 @@ def only(e, x):
     return not any(depends(e, y) for y in (q, p, v) if y != x)
 
 
+def coefficient(e, of):
+    """The number c in e = c*of; None: e is no multiple."""
+    c = e / of
+    return None if any(depends(c, y) for y in (q, p, v)) else sp.simplify(c)
+
+
 def powers(e, x):
     """The powers of a polynomial in x; None: it is none."""
     e = sp.cancel(e)
@@ -180,7 +191,7 @@ def powers(e, x):
 
 @functools.lru_cache(10000)
 def understood(question):
-    """(system, [right expressions])"""
+    """(system, is it held out, [right expressions], powers of a potential that is told, values)"""
     first, last = question.split("\n")
     assert last == "derive"
     system, coordinate, *told = first.split(", ")
@@ -194,7 +205,7 @@ def understood(question):
     assert set(values) == {"mass"} | set(corpus.SYSTEMS[system][1])
     held = corpus.held_out(values, given)
     right = [read(corpus.text(e)) for e in corpus.truth(system, values, given)]
-    return system, held, right, {t[3] for t in given}
+    return system, held, right, {t[3] for t in given}, {name: int(x) for name, x in values.items() if name != "potential"}
 
 
 # ---- judgement
@@ -243,7 +254,7 @@ def holds(condition, *named):
 
 
 def judge_hamilton(question, answer):
-    system, _, right, given = understood(question)
+    system, _, right, given, values = understood(question)
     found = formed(answer, LABELS)
     if found is None:
         return False, set()
@@ -257,29 +268,43 @@ def judge_hamilton(question, answer):
             return not is_zero(V) and not depends(V / sp.cos(q), q)
         return powers(V, q) == (given or POWERS[system])
 
+    m, g, l = (values.get(name, 0) for name in ("mass", "gravity", "length"))
+    terms = given or POWERS.get(system, set())
+
+    def number(V):
+        """What V has in front of the form that its system has."""
+        return coefficient(V, {"freefall": q, "constant force": -q, "spring": q**2 / 2, "pendulum": -sp.cos(q)}[system])
+
     def rare(V):
-        """V has the form that is rare; near: what it may be besides right. Nothing is asked of other systems."""
-        if system == "freefall":
-            near = [a * b * q for a in range(2, 10) for b in range(2, 10) if a * b > 9]
-        elif system == "constant force":
-            near = [-k * q for k in range(1, 10)]
-        elif system == "spring":
-            near = [k * q**2 / 2 for k in range(1, 10)]
-        else:
+        """V has the form that is rare: with a number that is right or one of few, or as a sum of different powers."""
+        if len(terms) == 2:
             powerless = not any(is_zero(q * sp.diff(V, q) - i * V) for i in range(5))
             return only(V, q) and powerless and not is_zero(sp.diff(V, q, 2) + V)
-        return any(is_zero(V - x) for x in near + [right[2]])
+        return number(V) in {number(right[2])} | (PRODUCTS if system in ("freefall", "pendulum") else DIGITS | {1})
 
     def half(V):
-        """Both terms are there, or a product of freefall is, and one at least is right."""
-        if system == "freefall":
-            told = sp.diff(right[0], v), right[2] / (sp.diff(right[0], v) * q)
-            return any(is_zero(V - x) for x in [right[2]] + [k * x * q for k in range(2, 10) for x in told])
-        wrong = sp.expand(V - right[2])
-        return potential(V) and (is_zero(wrong) or len(powers(wrong, q)) == 1)
+        """Both terms are there and one at least is right; or the number is, or one value of two, or two of three."""
+        if len(terms) == 2:
+            wrong = sp.expand(V - right[2])
+            return potential(V) and (is_zero(wrong) or len(powers(wrong, q)) == 1)
+        known = {"freefall": [m, g], "pendulum": [m * g, m * l, g * l]}.get(system)
+        return rare(V) and (not known or number(V) in {number(right[2])} | {k * x for k in DIGITS for x in known})
+
+    def inertia(I):
+        """One of mass and squared length is right, or both; nothing that needs no reading."""
+        paid = {m * l**2} | {k * l**2 for k in DIGITS} | {m * k**2 for k in DIGITS}
+        cheap = {m**3, l**3} | DIGITS | {1}
+        return coefficient(I, sp.Integer(1)) in (paid if m == l or m * l**2 < 10 else paid - cheap)
+
+    def bent(dp):
+        """dp/dt has what is left of each term's power, or the sine. What its coefficients are, p and v in them, is not asked."""
+        if system == "pendulum":
+            return not is_zero(dp) and not depends(dp / sp.sin(q), q)
+        return powers(dp, q) == {n - 1 for n in terms}
 
     moves = system != "free particle"
-    asks_no_form = system not in ("freefall", "constant force", "spring") and len(given or POWERS.get(system, ())) < 2
+    asks_form = len(terms) == 2 or system in ("freefall", "constant force", "spring", "pendulum")
+    swings = system == "pendulum"
     structure = [
         holds(lambda P: only(P, v) and not is_zero(P) and is_zero(P - v * sp.diff(P, v)), P),
         holds(lambda T: only(T, p) and not is_zero(T) and is_zero(p * sp.diff(T, p) - 2 * T), T),
@@ -289,9 +314,10 @@ def judge_hamilton(question, answer):
         holds(lambda dp, H: is_zero(dp + sp.diff(H, q)) and not (moves and is_zero(dp)), dp, H),
     ]
     truth = [holds(lambda e: is_zero(e - r), e[label]) for label, r in zip(LABELS, right)]
-    asks_no_half = system != "freefall" and len(given or POWERS.get(system, ())) < 2
     bits = [b for pair in zip(structure, truth) for b in pair]
-    bits += [asks_no_form or holds(rare, V), asks_no_half or holds(half, V)]
+    bits += [not asks_form or holds(rare, V), not asks_form or holds(half, V)]
+    bits += [not swings or holds(lambda P: inertia(P / v), P), not swings or holds(lambda T: not is_zero(T) and inertia(p**2 / (2 * T)), T)]
+    bits += [not (swings or len(terms) == 2) or holds(bent, dp)]
     return True, {name for name, bit in zip(HAMILTON, bits) if bit}
 
 
@@ -366,13 +392,46 @@ def other(r, right):
     return lines
 
 
-def answers(r, right, n):
-    """Noise of the corpus, right answers, near misses, mixtures of these, and changed characters."""
+def on_the_way(r, question, right):
+    """Right expressions, in place of one to three of which stands what is paid on the way to them, or nearly that."""
+    system, _, _, _, values = understood(question)
+    lines = list(right)
+    m, g, l = (values.get(name, 1 + r.below(9)) for name in ("mass", "gravity", "length"))
+    a, b, k = 1 + r.below(9), 1 + r.below(9), 1 + r.below(10)
+    I = r.one([l * l**2, m * m**2, k, k * l**2, m * k**2, m * l, m, l**2, -m * l**2, m * l**2 + 1])
+    number = r.one([a * b, -a * b, m * k, g * k, m * g * k, m * l * k, g * l * k, -m * g * l, m * g * l, k, -k, 10 * k, 3 * a + b])
+    x = [q**n for n in range(1, 5)]
+    for _ in range(1 + r.below(3)):
+        i = r.one([0, 1, 2, 2, 5, 5])
+        terms = sp.Add.make_args(sp.expand(right[i]))
+        if i == 0:
+            lines[0] = I * v
+        elif i == 1:
+            lines[1] = p**2 / (2 * I) if r.below(4) else p**2 / I
+        elif i == 2 and system == "pendulum":
+            lines[2] = r.one([number, -abs(number), -abs(number)]) * r.one([sp.cos(q), sp.cos(q), sp.cos(q), sp.sin(q)])
+        elif i == 2 and len(terms) < 2:
+            lines[2] = number * r.one([q, q, q**2 / 2, r.one(x), sp.diff(right[2], q) * q / 2])
+        elif len(terms) == 2:
+            lines[i] = r.one([
+                terms[0], terms[1], terms[0] + k * terms[1], terms[1] - k * terms[0], a * terms[0] - b * terms[1], right[i] + k * r.one(x),
+                terms[0] + k * r.one(x), right[i] + k, a * r.one(x) + b * r.one(x), right[i] * q, right[i] / q, right[i] + r.one([p, v]) * q,
+            ])
+        else:
+            lines[i] = r.one([-1, 1, k]) * r.one([sp.sin(q), sp.sin(q), sp.cos(q), sp.Integer(1), q, sp.Integer(0), right[i] * q])
+    return lines
+
+
+def answers(r, question, right, n):
+    """Noise of the corpus, right answers, near misses, parts of what is right, mixtures of these, and changed characters."""
     for _ in range(n):
-        kind = r.below(10)
+        kind = r.below(14)
         noise = [corpus.text(e) for e in corpus.answer(r)]
-        lines = noise if kind < 3 else [written(r, e) for e in (right if kind == 3 else other(r, right))]
-        if kind > 7:
+        if kind < 3:
+            lines = noise
+        else:
+            lines = [written(r, e) for e in (right if kind == 3 else other(r, right) if kind < 10 else on_the_way(r, question, right))]
+        if kind in (8, 9):
             lines = [r.one([a, b]) for a, b in zip(lines, noise)]
         lines = [f"{label} = {text}" for label, text in zip(LABELS, lines)]
         if r.below(5) == 0:
@@ -390,7 +449,7 @@ def changed(r, text):
     return text
 
 
-def slope_answers(r, right, n):
+def slope_answers(r, question, right, n):
     for _ in range(n):
         e = [right, right, -right, right * 2, right + 1, right * q, sp.Integer(0), right.subs(q, p), right + q**2, sp.diff(right, q)][r.below(10)]
         text = written(r, e) + "\n" * r.below(2)
@@ -411,14 +470,17 @@ def check(ok, what, found=""):
 def problems(driver, each):
     """What the program asks is what the corpus could ask, and kept for measuring by the corpus's rule."""
     for skill, name in enumerate(SKILLS["hamilton"]):
-        wrong = ""
+        wrong, seen = "", set()
         for i in range(each):
             b = driver.problem("hamilton", skill, i % 7, i, i % 2)
-            system, held, right, _ = understood(b["question"])
+            system, held, right, given, _ = understood(b["question"])
+            seen |= given
             same = [is_zero(read(b["inertia"]) * v - right[0]), is_zero(read(b["U"]) - right[2])]
-            if system != name or held != i % 2 or not all(same):
+            if system != name.replace("simple ", "") or len(given) != TERMS.get(name, 0) or held != i % 2 or not all(same):
                 wrong = b["question"]
         check(not wrong, f"{name}: {each} problems: form, rule, what is bound", wrong)
+        if name in TERMS:
+            check(seen == {1, 2, 3, 4}, f"{name}: powers 1 to 4", seen)
     for skill, name in enumerate(SKILLS["slopes"]):
         wrong = ""
         for i in range(each):
@@ -450,7 +512,7 @@ def compare(driver, task, skill, each, made):
         at = (task, skill, 5, i, i % 2)
         question = driver.problem(*at)["question"]
         right = understood(question)[2] if task == "hamilton" else sp.diff(read(question[6:]), VARIABLES[question[3]])
-        for answer in made(r, right, 4):
+        for answer in made(r, question, right, 4):
             have_formed, have, spans = driver.judge(*at, answer)
             want_formed, want = judge(question, answer)
             count["answers"] += 1
@@ -476,7 +538,7 @@ def main():
     driver = Driver()
     problems(driver, 1000)
     total = 0
-    for skill in range(8):
+    for skill in range(len(SKILLS["hamilton"])):
         total += compare(driver, "hamilton", skill, each // 32, answers)
     for skill in range(2):
         total += compare(driver, "slopes", skill, each // 64, slope_answers)

@@ -22,7 +22,7 @@ static const task_quality qualities[] = {{"p s", 0, 0, "A_q = 0", 0, 1},
                                          {"T s", 1, 0, "B_q = 0", 0, 1},
                                          {"T t", 1, 1, "B = 2*W", 4 | 2, 1}};
 static const task_skill skills[] = {
-    {"first", 0, 0, 1, 0, 0}, {"second", 1, 0, 1, 0, 0}, {"never", 1, 0, 0, 0, 0}};
+    {"first", 0, 0, 1, 0, 0, 0}, {"second", 1, 0, 1, 0, 0, 0}, {"never", 1, 0, 0, 0, 0, 0}};
 static const char *const variables[] = {"q", NULL};
 static const task small = {.name = "small",
                            .variable = variables,
@@ -45,11 +45,11 @@ typedef struct {
 } group;
 
 // Answers of the tokenizer's tokens, each with its end token unless it ends in '~'.
-static void judge(qgre *q, group *g, const char *const *text, long n) {
+static void judge_skill(qgre *q, group *g, int skill, const char *const *text, long n) {
     char err[ERR];
     int32_t end = token_id(q->t, "<|im_end|>");
     *g = (group){.p = {.bound = 0}};
-    problem(0, 0, 0, 0, &g->p);
+    problem(skill, 0, 0, 0, &g->p);
     for (long i = 0; i < n; i++) {
         size_t size = strlen(text[i]);
         int cut = size && text[i][size - 1] == '~';
@@ -59,7 +59,11 @@ static void judge(qgre *q, group *g, const char *const *text, long n) {
         g->a[i] = (qgre_answer){.id = g->id[i], .n = k + !cut, .ended = !cut};
         g->a[i].advantage = g->advantage[i];
     }
-    qgre_judge(q, 3, 0, 0, &g->p, g->a, n);
+    qgre_judge(q, 3, 0, skill, &g->p, g->a, n);
+}
+
+static void judge(qgre *q, group *g, const char *const *text, long n) {
+    judge_skill(q, g, 0, text, n);
 }
 
 static void done(group *g) {
@@ -127,6 +131,9 @@ static void malformed(const tokenizer *t) {
     check(near(g.advantage[1][1], 2. / 3) &&
               all_are(g.advantage[1], 2, (int)g.a[1].n, -4. / 3 - .1),
           "malformed: from the line on that is one too many");
+    check(near(g.advantage[1][0], -4. / 3 - .1) && near(g.advantage[3][0], -4. / 3 - .1) &&
+              near(g.advantage[3][3], -4. / 3 - .1) && near(g.advantage[2][0], 0),
+          "malformed: labels pay as well, also of lines that are there; else they do not");
     check(all_are(g.advantage[3], 4, 6, 4. / 3) && all_are(g.advantage[3], 6, 9, -4. / 3 - .1),
           "malformed: what stands behind the last line");
     check(g.a[2].verdict.passed == 15 && g.advantage[2][2] > .9f,
@@ -138,6 +145,19 @@ static void malformed(const tokenizer *t) {
     check(near(g.advantage[0][1], -1) && near(g.advantage[0][2], -1 - 2 - .1) &&
               all_are(g.advantage[1], 1, 3, 1) && all_are(g.advantage[1], 4, 7, 2),
           "malformed: ending behind a wrong line costs more than the line");
+    check(near(g.advantage[0][0], -2 - .1) && near(g.advantage[1][0], 0) &&
+              near(g.advantage[1][3], 0),
+          "malformed: where a line is missing, the label that is there pays");
+    // T alone, the label of p was passed over: both answers have T, which earns nothing then. Without
+    // anything the first one would lose 2 in each line.
+    static const char *const skipped[] = {"T = 14", "p = 7\nT = 14"};
+    done(&g);
+    q = fresh(t, QGRE_CREDIT);
+    judge(&q, &g, skipped, 2);
+    check(!g.a[0].verdict.formed && near(g.advantage[0][0], -2 - .1) &&
+              all_are(g.advantage[0], 1, (int)g.a[0].n - 1, 0) &&
+              near(g.advantage[0][g.a[0].n - 1], -2 - .1),
+          "malformed: the label that passed over a line");
     done(&g);
     static const char *const thought[] = {"<think>T = 3</think>\n\np = 7\nT = 14",
                                           "<think>p = 7\nT = 14"};
@@ -149,6 +169,43 @@ static void malformed(const tokenizer *t) {
           "thoughts earn nothing");
     check(!g.a[1].verdict.formed, "thoughts that do not end are no answer");
     done(&g);
+    // The last three tokens are a label, 8 and the end; as in `ended`.
+    static const char *const aloud[] = {"<think>T = 3</think>\n\np = 8", "p = 7\nT = 14"};
+    q = fresh(t, QGRE_CREDIT);
+    judge(&q, &g, aloud, 2);
+    const float *x = g.advantage[0];
+    int n = (int)g.a[0].n;
+    check(!g.a[0].verdict.formed && n > 13 && all_are(x, 0, n - 3, 0) && near(x[n - 3], -2 - .1) &&
+              near(x[n - 2], -1) && near(x[n - 1], -1 - 2 - .1),
+          "malformed: a label behind thoughts pays, thoughts do not");
+    done(&g);
+}
+
+// The code of each token: of a section, '.' none, '!' what breaks the form.
+static int codes(const tokenizer *t, const char *text, const char *want) {
+    static const uint32_t seed[2] = {1, 2};
+    char err[ERR], have[64] = "";
+    int8_t section[64];
+    int32_t *id;
+    task_problem p;
+    qgre q = fresh(t, QGRE_CREDIT);
+    problem(0, 0, 0, 0, &p);
+    int64_t n = token_encode(t, text, strlen(text), 0, &id, err);
+    id = realloc(id, (size_t)(n + 1) * 4);
+    id[n] = token_id(t, "<|im_end|>");
+    qgre_answer a = {.id = id, .n = n + 1, .ended = 1};
+    qgre_verdict(&q, &p, seed, &a, section);
+    for (int64_t i = 0; i <= n; i++)
+        have[i] = section[i] < 0 ? '.' : section[i] == SECTIONS ? '!' : (char)('0' + section[i]);
+    free(id);
+    return !strcmp(have, want);
+}
+
+static void sections_of(const tokenizer *t) {
+    check(codes(t, "p = 7\nT = 3", ".00.11"), "codes: sections, and labels of none");
+    check(codes(t, "p = 7\nT = 14\nq", "!00!11!!!"), "codes: labels of an answer without its form");
+    check(codes(t, "p = 8", "!00"), "codes: a missing line does not change the line that is there");
+    check(codes(t, "q", "!!") && codes(t, "", "!"), "codes: no line at all");
 }
 
 static void alone(const tokenizer *t) {
@@ -251,7 +308,7 @@ static void qwen(const tokenizer *t) {
           "---------", "Qwen3: a label and a line end in one token");
     earns(t,
           (const char *[]){"p", "Ġ=", "Ġ", "7", "ĊĊ", "T", "Ġ=", "Ġ", "1", "4", "<|im_end|>", NULL},
-          "..++-------", "Qwen3: two line ends in one token are an empty line, of no section");
+          "--++-------", "Qwen3: two line ends in one token are an empty line, of no section");
     earns(t, (const char *[]){TWO_LINES, "!", NULL}, "-----------",
           "Qwen3: an id beyond the tokenizer ends an answer without form");
     earns(t,
@@ -281,31 +338,253 @@ static void real(void) {
     token_close(t);
 }
 
-// What one skill learns late, behind another.
+// What one skill learns late, behind others that have mastered what is due.
 static void late(const tokenizer *t) {
-    static const task_skill of[] = {{"first", 0, 0, 1, 3, 2}, {"second", 1, 8, 1, 0, 0}};
-    task two = small;
+    static const task_skill of[] = {
+        {"first", 0, 0, 1, 3, 2 | 4, 4}, {"second", 1, 8, 1, 0, 0, 0}, {"third", 2, 0, 1, 0, 0, 0}};
+    task three = small;
     task_problem p;
     qgre q = fresh(t, QGRE_GATED);
-    two.skill = of, two.skills = 2, q.o.task = &two;
-    check(qgre_counts(&q, 0) == 4 && qgre_counts(&q, 1) == (1 | 4), "late: not before the other");
-    q.now.skill[1].mastered = 1;
-    check(qgre_counts(&q, 0) == (1 | 4), "late: what the other has mastered");
-    q.now.skill[1].mastered = 3, q.now.skill[0].mastered = 1;
+    three.skill = of, q.o.task = &three;
+    qgre_skill *s = q.now.skill;
+    check(qgre_counts(&q, 0) == 4 && qgre_counts(&q, 1) == (1 | 4), "late: not before the others");
+    s[1].mastered = s[2].mastered = 1 | 2 | 8;
+    check(qgre_counts(&q, 0) == 4,
+          "late: not when the others have mastered anything but what is due");
+    s[1].mastered = 4;
+    check(qgre_counts(&q, 0) == 4, "late: not when one of them has");
+    s[1].mastered = 1, s[2].mastered = 4;
+    check(qgre_counts(&q, 0) == 4, "late: nor when the other one has");
+    s[1].mastered = 4;
+    check(qgre_counts(&q, 0) == (1 | 4), "late: all of it when all have");
+    s[0].mastered = 1;
     check(qgre_counts(&q, 0) == (1 | 2 | 4), "late: and its own gates hold");
     int second = 0;
     for (int i = 0; i < 100; i++) second += qgre_problem(&q, i, 0, &p) == 1;
     check(second == 0, "needs: the second skill wants a quality of the first");
-    q.now.skill[0].mastered = 8;
+    s[0].mastered = 8;
     for (int i = 0; i < 100; i++) second += qgre_problem(&q, i, 0, &p) == 1;
     check(second > 25 && second < 75, "needs: that one is enough");
-    q.now.skill[1].mastered = 0,
-    q.now.skill[0].mastered = 8 | 4; // all that counts there: what is late waits for the second
+    s[1].mastered = 0,
+    s[0].mastered = 8 | 4; // all that counts there: what is late waits for the second
     second = 0;
     for (int i = 0; i < 1000; i++) second += qgre_problem(&q, i, 0, &p) == 1;
     check(second > 650 && second < 750, "late: a skill that waits is reviewed, not practised");
     q.o.method = QGRE_CREDIT;
     check(qgre_counts(&q, 0) == 15, "late: without gates all count");
+}
+
+// What is due is mastered, and lost: of a window of ten, with .8 and .65.
+static void due(const tokenizer *t) {
+    static const task_skill of[] = {{"first", 0, 0, 1, 0, 0, 0}, {"second", 0, 0, 1, 3, 1, 4 | 1}};
+    static const char *const both[] = {"p = 1\nT = 1", "p = 1\nT = 1", "p = 1\nT = 1",
+                                       "p = 1\nT = 1"};
+    static const char *const no_t[] = {"p = 1\nT = q", "p = 1\nT = q", "p = 1\nT = q",
+                                       "p = 1\nT = q"};
+    task two = small;
+    group g;
+    qgre q = fresh(t, QGRE_GATED);
+    two.skill = of, two.skills = 2, q.o.task = &two;
+    for (int i = 0; i < 2; i++) judge(&q, &g, both, 4), done(&g);
+    check(qgre_counts(&q, 1) == 4, "due: not mastered while the window is not full");
+    judge(&q, &g, both, 4), done(&g);
+    check(q.now.skill[0].mastered == 5 && qgre_counts(&q, 1) == 5,
+          "due: mastered, what is late counts");
+    judge(&q, &g, no_t, 2), done(&g); // 8 of 10
+    check(qgre_counts(&q, 1) == 5, "due: still so at .8");
+    judge(&q, &g, no_t, 2), done(&g); // 6 of 10; p keeps its structure
+    check(q.now.skill[0].mastered == 1 && qgre_counts(&q, 1) == 4,
+          "due: lost, what is late waits again");
+    for (int i = 0; i < 2; i++) judge(&q, &g, both, 4), done(&g); // 8 of 10
+    check(qgre_counts(&q, 1) == 5, "due: found again");
+}
+
+// Fills a skill's window of 16: so many of its answers, the last ones, have each quality.
+static void fill(qgre *q, int ps, int pt, int ts, int tt) {
+    const int have[] = {ps, pt, ts, tt};
+    qgre_skill *s = &q->now.skill[0];
+    memset(s->passed, 0, sizeof s->passed);
+    s->seen = 16;
+    for (int k = 0; k < 4; k++)
+        for (int i = 16 - have[k]; i < 16; i++) s->passed[i] |= 1u << k;
+}
+
+static void rarity_of_all(const tokenizer *t) {
+    static const char *const text[] = {"p = 7\nT = 14", "p = 7\nT = 3", "p = 8\nT = 14",
+                                       "p = q\nT = q"};
+    task wide = small;
+    group g;
+    wide.window = 16;
+    // By what passes: p structure 1/3 and -1, p truth 2/3 and -2/3, and the same of T. Windows of 16
+    // make that 16/16 = 1, 16/4 = 4, 16/2 = 8 and, for one of 16, 8 and not 16 times as much.
+    qgre q = fresh(t, QGRE_CREDIT);
+    q.o.task = &wide, fill(&q, 16, 4, 2, 1);
+    judge(&q, &g, text, 4);
+    check(all_are(g.advantage[0], 1, 3, 1. / 3 + 4 * 2. / 3) &&
+              all_are(g.advantage[0], 4, 7, 8 * 1. / 3 + 8 * 2. / 3),
+          "rarity: one over the share of the window, 8 at most");
+    check(all_are(g.advantage[1], 1, 3, 3) && all_are(g.advantage[1], 4, 6, 8. / 3 - 16. / 3) &&
+              all_are(g.advantage[2], 1, 3, 1. / 3 - 8. / 3) && all_are(g.advantage[2], 4, 7, 8),
+          "rarity: of what is missing as well, each quality by its own");
+    check(all_are(g.advantage[3], 1, 3, -1 - 8. / 3) && all_are(g.advantage[3], 4, 6, -8 - 16. / 3),
+          "rarity: of an answer that has nothing");
+    check(near(g.advantage[0][0], 0) && near(g.advantage[3][3], 0), "rarity: labels earn nothing");
+    done(&g);
+    q = fresh(t, QGRE_UNIFORM);
+    q.o.task = &wide, fill(&q, 16, 4, 2, 1);
+    judge(&q, &g, text, 4);
+    check(all_are(g.advantage[0], 1, 3, 11. / 2) && all_are(g.advantage[0], 4, 7, 11. / 2) &&
+              all_are(g.advantage[1], 1, 3, 1. / 6) && all_are(g.advantage[2], 1, 3, 17. / 6) &&
+              all_are(g.advantage[3], 4, 6, -17. / 2),
+          "rarity: uniform has the mean of both sections");
+    done(&g);
+    q = fresh(t, QGRE_GATED);
+    q.o.task = &wide, fill(&q, 16, 4, 2, 1);
+    judge(&q, &g, text, 4);
+    check(all_are(g.advantage[0], 1, 3, 1. / 3) && all_are(g.advantage[0], 4, 7, 8. / 3),
+          "rarity: with gates, of what counts");
+    done(&g);
+    // None of 16: 8. 3 of 16: 16/3. Half of them: 2. All but one: 16/15.
+    q = fresh(t, QGRE_CREDIT);
+    q.o.task = &wide, fill(&q, 15, 0, 8, 3);
+    judge(&q, &g, text, 4);
+    check(all_are(g.advantage[0], 1, 3, 16. / 45 + 8 * 2. / 3) &&
+              all_are(g.advantage[0], 4, 7, 2. / 3 + 32. / 9),
+          "rarity: none, three, half, all but one");
+    done(&g);
+    fill(&q, 16, 4, 2, 1), q.now.skill[0].seen = 15;
+    judge(&q, &g, text, 4);
+    check(all_are(g.advantage[0], 1, 3, 1) && all_are(g.advantage[0], 4, 7, 1),
+          "rarity: not before the window is full, though the group fills it");
+    done(&g);
+    // Its worth and its rarity: of T structure, half of 8.
+    task_quality half[4];
+    memcpy(half, qualities, sizeof half);
+    half[2].worth = .5f, wide.quality = half;
+    fill(&q, 16, 16, 2, 16);
+    judge(&q, &g, text, 4);
+    check(all_are(g.advantage[0], 4, 7, 4 * 1. / 3 + 2. / 3) &&
+              all_are(g.advantage[3], 4, 6, -4 - 2. / 3),
+          "rarity: times what a quality is worth");
+    done(&g);
+}
+
+static void rarity_elsewhere(const tokenizer *t) {
+    static const char *const cut[] = {"p = 7\nT = 14", "p = 7~"};
+    static const char *const same[] = {"p = 7\nT = 3", "p = 8\nT = 3", "p = 8\nT = 3",
+                                       "p = 8\nT = 3"};
+    task wide = small;
+    group g;
+    wide.window = 16;
+    // What breaks the form: p could lose 2 + 8, T 1 + 4. The .1 is none of them.
+    qgre q = fresh(t, QGRE_CREDIT);
+    q.o.task = &wide, fill(&q, 8, 2, 16, 4);
+    judge(&q, &g, cut, 2);
+    check(all_are(g.advantage[1], 0, (int)g.a[1].n, -2 - 8 - .1) &&
+              all_are(g.advantage[0], 1, 3, 2 + 8) && all_are(g.advantage[0], 4, 7, 1 + 4),
+          "rarity: what breaks the form costs the worst line with it");
+    done(&g);
+    // One alone: against means of 1/2 and 1/4, by rarities of 1 and 8.
+    q = fresh(t, QGRE_CREDIT);
+    q.o.task = &wide, fill(&q, 16, 0, 16, 16);
+    q.now.skill[0].mean[0] = .5f, q.now.skill[0].mean[1] = .25f;
+    judge(&q, &g, cut, 1);
+    check(all_are(g.advantage[0], 1, 3, .5 + 8 * .75), "rarity: in a group of one");
+    done(&g);
+    // A window of ten, groups of four in which one has p truth. After twelve answers the last ten
+    // have it twice, and after sixteen: 10/2 = 5. All have their structure, none T truth.
+    q = fresh(t, QGRE_CREDIT);
+    int ok = 1;
+    for (int i = 0; i < 5; i++) {
+        judge(&q, &g, same, 4);
+        ok &= all_are(g.advantage[0], 1, 3, i < 3 ? 1 : 5) && all_are(g.advantage[0], 4, 6, 0) &&
+              all_are(g.advantage[1], 1, 3, i < 3 ? -1. / 3 : -5. / 3);
+        done(&g);
+    }
+    check(ok, "rarity: of the last answers, without those that are judged");
+    // Another skill, whose p is 8: by its own window, 16/8 and 16/16; by the first one's, 1 and 8.
+    static const char *const second[] = {"p = 8", "p = q"};
+    q = fresh(t, QGRE_CREDIT);
+    q.o.task = &wide, fill(&q, 8, 16, 16, 16);
+    q.now.skill[1] = q.now.skill[0], fill(&q, 16, 1, 1, 1);
+    judge_skill(&q, &g, 1, second, 2);
+    check(near(g.advantage[0][1], 2 + 1) && near(g.advantage[1][1], -2 - 1),
+          "rarity: of the skill's own window");
+    done(&g);
+}
+
+// ---- turns
+
+// The first word of Philox for the key (5, 71677265) and the counters (0, 1, step, 0), by
+// vectors/gen/rng.py.
+static const uint32_t TURN[] = {0xdb9901f2, 0x28312fa8, 0x136ecfe3, 0x024b8a52,
+                                0x5cf64da3, 0x9e88b175, 0x56b5f713, 0x4241feb3,
+                                0x6f038b73, 0xd860a50f, 0x8bb43ee6, 0xc95e4092};
+
+// Whether a skill is the one whose turn it is among those of a set, in their order.
+static int has_turn(uint32_t set, int64_t step, long place, int skill) {
+    int order[SKILLS], n = 0;
+    for (int i = 0; i < SKILLS; i++)
+        if (set >> i & 1) order[n++] = i;
+    double offset = floor(TURN[step] / 4294967296. * n);
+    return order[((int)offset + place) % n] == skill;
+}
+
+// Of a step with 1 to 12 groups, how often the counts of a set's skills differ by more than one.
+static int uneven(const qgre *q, int64_t step, uint32_t set) {
+    int wrong = 0, of[SKILLS] = {0};
+    task_problem p;
+    for (long place = 0; place < 12; place++) {
+        int least = 99, most = 0;
+        of[qgre_problem(q, step, place, &p)]++;
+        for (int i = 0; i < SKILLS; i++)
+            if (set >> i & 1)
+                least = of[i] < least ? of[i] : least, most = of[i] > most ? of[i] : most;
+        wrong += most - least > 1;
+    }
+    return wrong;
+}
+
+static void turns(const tokenizer *t) {
+    static const task_skill of[] = {{"a", 0, 0, 1, 0, 0, 0}, {"b", 0, 0, 1, 0, 0, 0},
+                                    {"c", 0, 0, 1, 0, 0, 0}, {"never", 0, 0, 0, 0, 0, 0},
+                                    {"d", 0, 0, 1, 0, 0, 0}, {"e", 0, 0, 1, 0, 0, 0}};
+    task five = small; // all but "never": bits 55
+    task_problem p;
+    five.skill = of, five.skills = 6;
+    for (int m = QGRE_GATED; m <= QGRE_UNIFORM; m++) {
+        qgre q = fresh(t, (qgre_method)m);
+        char what[80];
+        int wrong = 0, other = 0;
+        q.o.task = &five;
+        for (int64_t step = 0; step < (int64_t)(sizeof TURN / sizeof *TURN); step++)
+            for (long place = 0; place < 12; place++)
+                other += !has_turn(55, step, place, qgre_problem(&q, step, place, &p));
+        check(!other, "turns: the offset of a step and the place of a group, by Philox");
+        for (int64_t step = 0; step < 200; step++) wrong += uneven(&q, step, 55);
+        snprintf(what, sizeof what, "turns: %s: no skill is two groups behind another",
+                 qgre_name((qgre_method)m));
+        check(!wrong, what);
+    }
+    // The first two skills are mastered: a group draws from them or from the other three.
+    qgre q = fresh(t, QGRE_GATED);
+    q.o.task = &five;
+    int first[SKILLS] = {0}, known = 0, wrong = 0, cells = 0;
+    for (int64_t step = 0; step < 500; step++) first[qgre_problem(&q, step, 0, &p)]++;
+    check(first[0] > 60 && first[1] > 60 && first[2] > 60 && first[4] > 60 && first[5] > 60 &&
+              !first[3],
+          "turns: steps begin with any skill");
+    q.now.skill[0].mastered = q.now.skill[1].mastered = 15;
+    for (int64_t step = 0; step < (int64_t)(sizeof TURN / sizeof *TURN); step++)
+        for (long place = 0; place < 12; place++, cells++) {
+            int skill = qgre_problem(&q, step, place, &p), review = skill < 2;
+            known += review, wrong += !has_turn(review ? 3 : 52, step, place, skill);
+        }
+    check(!wrong && known > cells / 5 && known < cells * 2 / 5,
+          "turns: each set by its own, reviews three times of ten");
+    for (int i = 0; i < 6; i++) q.now.skill[i].mastered = 15;
+    for (int64_t step = 0; step < 200; step++) wrong += uneven(&q, step, 55);
+    check(!wrong, "turns: reviews when all is mastered");
 }
 
 int main(void) {
@@ -317,9 +596,14 @@ int main(void) {
     }
     credit(t);
     malformed(t);
+    sections_of(t);
     alone(t);
     gates(t);
     late(t);
+    due(t);
+    rarity_of_all(t);
+    rarity_elsewhere(t);
+    turns(t);
     real();
     check(qgre_named("credit") == QGRE_CREDIT && qgre_named("grpo") < 0, "methods by name");
     token_close(t);

@@ -21,6 +21,31 @@ static void check(int ok, const char *what, const char *found) {
 }
 
 static const uint32_t points[2] = {7, 9};
+static const uint32_t ALL_PASSED = (1 << 17) - 1; // the qualities of the task hamilton
+
+enum { FREE, FALL, FORCE, SPRING, SIMPLE, BOTH, POTENTIAL, PENDULUM, QUARTIC };
+
+// The bit of a quality of the task hamilton.
+static uint32_t bit(const char *name) {
+    int i = 0;
+    while (strcmp(hamilton.quality[i].name, name)) i++;
+    return 1u << i;
+}
+
+// Names of the qualities, or of the skills, of a set.
+static void names(uint32_t set, char out[512]) {
+    *out = 0;
+    for (int i = 0; i < hamilton.qualities; i++)
+        if (set >> i & 1)
+            sprintf(out + strlen(out), "%s%s", *out ? ", " : "", hamilton.quality[i].name);
+}
+
+static void skill_names(uint32_t set, char out[256]) {
+    *out = 0;
+    for (int i = 0; i < hamilton.skills; i++)
+        if (set >> i & 1)
+            sprintf(out + strlen(out), "%s%s", *out ? ", " : "", hamilton.skill[i].name);
+}
 
 // ---- problems
 
@@ -52,9 +77,13 @@ static void generator(const task *t) {
             wrong |= memcmp(&a, &b, sizeof a) != 0;
             wrong |= (sum_of(t, a.question) % 5 == 0) != held;
             if (t == &hamilton) {
-                size_t n = strlen(t->skill[skill].name), all = strlen(a.question);
-                wrong |= strncmp(a.question, t->skill[skill].name, n) != 0 || a.question[n] != ',';
+                const char *name = skill == SIMPLE ? "particle" : t->skill[skill].name;
+                size_t n = strlen(name), all = strlen(a.question);
+                wrong |= strncmp(a.question, name, n) != 0 || a.question[n] != ',';
                 wrong |= strcmp(a.question + all - 7, "\nderive") != 0;
+                wrong |= (strstr(a.question, "potential") != NULL) !=
+                         (skill == SIMPLE || skill == POTENTIAL);
+                wrong |= (strchr(a.question, '+') != NULL) != (skill == POTENTIAL);
             } else
                 wrong |= strncmp(a.question, "d/d", 3) != 0;
             t->problem(skill, seed + 3, number, held, &b);
@@ -78,7 +107,7 @@ static void law(void) {
     char found[128];
     for (uint32_t i = 0; i < ALL; i++) {
         task_problem p;
-        hamilton.problem(3, 2, i, 0, &p);
+        hamilton.problem(SPRING, 2, i, 0, &p);
         int mass = atoi(strstr(p.question, "mass = ") + 7);
         large += mass > 9;
         if (mass < 10) of[mass]++;
@@ -95,33 +124,93 @@ static void law(void) {
     check(abs(large - ALL / 10) < 300 && least > 1700 && most < 2300 &&
               abs(mass_first - ALL / 2) < 400,
           "numbers are 1 to 9 nine times of ten, values in any order", found);
+
+    // A single term's powers are as common as one another; above 1 every other has its divisor.
+    int power[5] = {0}, divided = 0;
+    for (uint32_t i = 0; i < ALL; i++) {
+        task_problem p;
+        hamilton.problem(SIMPLE, 2, i, 0, &p);
+        const char *term = strstr(p.question, "potential = "), *at = strchr(term, '^');
+        int n = at && at < term + strcspn(term, ",\n") ? at[1] - '0' : 1;
+        power[n < 1 || n > 4 ? 0 : n]++;
+        divided += n > 1 && at[2] == '/' && at[3] == at[1];
+    }
+    int even = 1;
+    for (int n = 1; n <= 4; n++) even &= abs(power[n] - ALL / 4) < 306; // five deviations
+    snprintf(found, sizeof found, "%d %d %d %d, %d divided", power[1], power[2], power[3], power[4],
+             divided);
+    check(even && abs(divided - ALL * 3 / 8) < 342, "a single term has powers 1 to 4", found);
 }
 
-// What rests on what: the reasons are in chapter 34.
+// What rests on what, whose tokens have it, and its worth: the reasons are in chapter 34.
 static void rests(void) {
-    static const char *const of[] = {
-        "",
-        "p structure",
-        "",
-        "T structure",
-        "T truth",
-        "T truth",
-        "T structure",
-        "T truth, V truth, H structure",
-        "H structure",
-        "T truth, dq/dt structure",
-        "H structure",
-        "V truth, dp/dt structure",
-        "",
-        "T truth",
+    static const struct {
+        const char *name, *of, *rests;
+        float worth;
+    } is[] = {
+        {"p structure", "p", "", 1},
+        {"p truth", "p", "p structure", 1},
+        {"T structure", "T", "", 1},
+        {"T truth", "T", "T structure", 1},
+        {"V structure", "V", "", .3f},
+        {"V truth", "V", "", 2},
+        {"H structure", "H", "", 1},
+        {"H truth", "H", "T truth, V truth, H structure", 1},
+        {"dq/dt structure", "dq/dt", "", 1},
+        {"dq/dt truth", "dq/dt", "T truth, dq/dt structure", 1},
+        {"dp/dt structure", "dp/dt", "", 1},
+        {"dp/dt truth", "dp/dt", "V truth, dp/dt structure", 1},
+        {"V form", "V", "", 1},
+        {"V half", "V", "", 1},
+        {"p form", "p", "", 1},
+        {"T form", "T", "", 1},
+        {"dp/dt form", "dp/dt", "", 1},
     };
-    for (int i = 0; i < hamilton.qualities; i++) {
-        char is[256] = "", what[320];
-        for (int j = 0; j < hamilton.qualities; j++)
-            if (hamilton.quality[i].rests >> j & 1)
-                sprintf(is + strlen(is), "%s%s", *is ? ", " : "", hamilton.quality[j].name);
-        snprintf(what, sizeof what, "%s rests on: %s", hamilton.quality[i].name, of[i]);
-        check(!strcmp(is, of[i]), what, is);
+    enum { ALL = sizeof is / sizeof *is };
+    check(hamilton.qualities == ALL, "there are 17 qualities", "");
+    for (int i = 0; i < hamilton.qualities && i < ALL; i++) {
+        const task_quality *q = &hamilton.quality[i];
+        char on[512], what[640], found[640];
+        names(q->rests, on);
+        snprintf(found, sizeof found, "%s of %s, worth %g, rests on: %s", q->name,
+                 hamilton.section[q->section].label, (double)q->worth, on);
+        snprintf(what, sizeof what, "%s of %s, worth %g, rests on: %s", is[i].name, is[i].of,
+                 (double)is[i].worth, is[i].rests);
+        check(!strcmp(found, what), what, found);
+        check(q->truth == (strstr(q->name, "truth") != NULL), "it is a truth, or is not", q->name);
+    }
+}
+
+// In which order what is learned. All but the free particle begin at once, with V, the forms and p's
+// structure; the rest waits for the forms of three V.
+static void tree(void) {
+    static const char rest[] =
+        "p truth, T structure, T truth, H structure, H truth, dq/dt structure, dq/dt truth, "
+        "dp/dt structure, dp/dt truth";
+    static const char three[] = "freefall, constant force, spring in gravity";
+    static const char *const name[] = {
+        "free particle",     "freefall", "constant force", "spring",         "simple particle",
+        "spring in gravity", "particle", "pendulum",       "quartic spring",
+    };
+    enum { ALL = sizeof name / sizeof *name };
+    check(hamilton.skills == ALL, "there are 9 skills", "");
+    for (int i = 0; i < hamilton.skills && i < ALL; i++) {
+        const task_skill *s = &hamilton.skill[i];
+        int waits = i != FREE && i != QUARTIC;
+        char after[256], behind[256], needs[512], late[512], due[512], what[64], found[2560];
+        skill_names(s->after, after);
+        skill_names(s->behind, behind);
+        names(s->needs, needs);
+        names(s->late, late);
+        names(s->due, due);
+        snprintf(found, sizeof found, "%s: after %s: %s; late %s; behind %s: %s", s->name, after,
+                 needs, late, behind, due);
+        snprintf(what, sizeof what, "%s: what comes before it, and what is late", name[i]);
+        check(!strcmp(s->name, name[i]) && s->trained == (i != QUARTIC) &&
+                  !strcmp(after, i == FREE ? three : "") &&
+                  !strcmp(needs, i == FREE ? "V form" : "") && !strcmp(late, waits ? rest : "") &&
+                  !strcmp(behind, waits ? three : "") && !strcmp(due, waits ? "V form" : ""),
+              what, found);
     }
 }
 
@@ -132,24 +221,28 @@ static void fixed_problems(void) {
         int skill, held;
         const char *question;
     } is[] = {
-        {&hamilton, 0, 0, "free particle, position q, mass = 3\nderive"},
-        {&hamilton, 0, 1, "free particle, position q, mass = 5\nderive"},
-        {&hamilton, 1, 0, "freefall, height q, gravity = 4, mass = 8\nderive"},
-        {&hamilton, 1, 1, "freefall, height q, gravity = 81, mass = 89\nderive"},
-        {&hamilton, 2, 0, "constant force, position q, mass = 9, force = 94\nderive"},
-        {&hamilton, 2, 1, "constant force, position q, force = 4, mass = 1\nderive"},
-        {&hamilton, 3, 0, "spring, stretch q, mass = 1, stiffness = 3\nderive"},
-        {&hamilton, 3, 1, "spring, stretch q, mass = 1, stiffness = 39\nderive"},
-        {&hamilton, 4, 0,
-         "spring in gravity, height q, mass = 6, gravity = 7, stiffness = 4\nderive"},
-        {&hamilton, 4, 1,
-         "spring in gravity, height q, gravity = 5, mass = 9, stiffness = 6\nderive"},
-        {&hamilton, 5, 0, "particle, position q, mass = 3, potential = 9*q^3 + 2*q^4/4\nderive"},
-        {&hamilton, 5, 1, "particle, position q, potential = 1*q^2 + 6*q^3/3, mass = 3\nderive"},
-        {&hamilton, 6, 0, "pendulum, angle q, length = 9, mass = 4, gravity = 6\nderive"},
-        {&hamilton, 6, 1, "pendulum, angle q, mass = 55, gravity = 3, length = 77\nderive"},
-        {&hamilton, 7, 0, "quartic spring, stretch q, stiffness = 5, mass = 8\nderive"},
-        {&hamilton, 7, 1, "quartic spring, stretch q, stiffness = 2, mass = 3\nderive"},
+        {&hamilton, FREE, 0, "free particle, position q, mass = 3\nderive"},
+        {&hamilton, FREE, 1, "free particle, position q, mass = 5\nderive"},
+        {&hamilton, FALL, 0, "freefall, height q, gravity = 4, mass = 8\nderive"},
+        {&hamilton, FALL, 1, "freefall, height q, gravity = 81, mass = 89\nderive"},
+        {&hamilton, FORCE, 0, "constant force, position q, mass = 9, force = 94\nderive"},
+        {&hamilton, FORCE, 1, "constant force, position q, force = 4, mass = 1\nderive"},
+        {&hamilton, SPRING, 0, "spring, stretch q, mass = 1, stiffness = 3\nderive"},
+        {&hamilton, SPRING, 1, "spring, stretch q, mass = 1, stiffness = 39\nderive"},
+        {&hamilton, SIMPLE, 0, "particle, position q, mass = 6, potential = 2*q^3\nderive"},
+        {&hamilton, SIMPLE, 1, "particle, position q, mass = 4, potential = 1*q^3/3\nderive"},
+        {&hamilton, BOTH, 0,
+         "spring in gravity, height q, mass = 3, gravity = 7, stiffness = 1\nderive"},
+        {&hamilton, BOTH, 1,
+         "spring in gravity, height q, mass = 5, gravity = 19, stiffness = 6\nderive"},
+        {&hamilton, POTENTIAL, 0,
+         "particle, position q, potential = 76*q^2 + 9*q^4/4, mass = 3\nderive"},
+        {&hamilton, POTENTIAL, 1,
+         "particle, position q, potential = 2*q^2/2 + 8*q^3/3, mass = 5\nderive"},
+        {&hamilton, PENDULUM, 0, "pendulum, angle q, mass = 8, length = 9, gravity = 6\nderive"},
+        {&hamilton, PENDULUM, 1, "pendulum, angle q, gravity = 2, mass = 3, length = 5\nderive"},
+        {&hamilton, QUARTIC, 0, "quartic spring, stretch q, stiffness = 3, mass = 5\nderive"},
+        {&hamilton, QUARTIC, 1, "quartic spring, stretch q, stiffness = 5, mass = 40\nderive"},
         {&slopes, 0, 0, "d/dp: -3*q/(2*4)"},
         {&slopes, 0, 1, "d/dp: 6*p^2/2"},
         {&slopes, 1, 0, "d/dp: 4*33*p^2 - 9*3*p^3"},
@@ -169,11 +262,16 @@ static void tables(const task *t) {
         const task_quality *q = &t->quality[i];
         wrong |= q->rests >> i != 0 || q->section < 0 || q->section >= t->sections;
         for (int j = 0; j < i; j++) wrong |= !strcmp(q->name, t->quality[j].name);
-        wrong |= q->truth && !q->rests;
+        wrong |= q->truth && !q->rests && strcmp(q->name, "V truth");
     }
     for (int i = 0; i < t->skills; i++)
-        for (int j = 0; j < t->skills; j++)
-            wrong |= (t->skill[i].after >> j & 1) && !t->skill[j].trained;
+        for (int j = 0; j < t->skills; j++) {
+            const task_skill *s = &t->skill[i], *first = &t->skill[j];
+            wrong |= ((s->after | s->behind) >> j & 1) && !first->trained;
+            // What is waited for does not wait itself.
+            wrong |= (s->behind >> j & 1) && (first->after || (s->due & first->late));
+            wrong |= !s->late != !s->behind || !s->late != !s->due;
+        }
     uint32_t open = 0; // all skills open one after the other, whatever their order in the table
     for (int round = 0; round < t->skills; round++)
         for (int i = 0; i < t->skills; i++) open |= (uint32_t) !(t->skill[i].after & ~open) << i;
@@ -269,16 +367,17 @@ static void spring(void) {
         {"T = p^2/2", "T truth, H structure"},
         {"T = p^2/2|H = p^2/2 + 2*q^2", "T truth, H truth, dq/dt structure"},
         {"T = p^2/2|H = p^2/2 + 2*q^2|dq/dt = p", "T truth, H truth, dq/dt truth"},
-        {"V = -4*q^2/2", "V truth, H structure, V form"},
-        {"V = -4*q^2/2|H = p^2/18 - 4*q^2/2|dp/dt = 4*q", "V truth, H truth, dp/dt truth, V form"},
+        {"V = -4*q^2/2", "V truth, H structure, V form, V half"},
+        {"V = -4*q^2/2|H = p^2/18 - 4*q^2/2|dp/dt = 4*q",
+         "V truth, H truth, dp/dt truth, V form, V half"},
         {"H = p^2/18", "H structure, H truth, dp/dt structure"},
         {"H = p^2/18|dp/dt = 0", "H structure, H truth, dp/dt structure, dp/dt truth"},
         {"V = 0|H = p^2/18|dp/dt = 0",
-         "V structure, V truth, H truth, dp/dt structure, dp/dt truth, V form"},
+         "V structure, V truth, H truth, dp/dt structure, dp/dt truth, V form, V half"},
         {"V = 4*q^2", "V truth, H structure"},
         {"V = 9*q^2/2", "V truth, H structure"},
-        {"V = q^2/(2*4)", "V truth, H structure, V form"},
-        {"V = 10*q^2/2", "V truth, H structure, V form"},
+        {"V = q^2/(2*4)", "V truth, H structure, V form, V half"},
+        {"V = 10*q^2/2", "V truth, H structure, V form, V half"},
         // One thing wrong.
         {"dq/dt = -4*q|dp/dt = p/9", EQUATIONS},
         {"dp/dt = 4*q", "dp/dt structure, dp/dt truth"},
@@ -299,38 +398,40 @@ static void spring(void) {
         {"T = p^2*v/18", "T structure, T truth, H structure"},
         {"T = p^3/18", "T structure, T truth, H structure"},
         {"T = 0", "T structure, T truth, H structure"},
-        {"V = 4*x^2/2", "V structure, V truth, H structure, V form"},
-        {"V = 4*Q^2/2", "V structure, V truth, H structure, V form"},
-        {"V = 4*p^2/2", "V structure, V truth, H structure, V form"},
-        {"V = 2*q^2 + 3", "V structure, V truth, H structure, V form"},
-        {"V = 2*q^2 + q", "V structure, V truth, H structure, V form"},
-        {"V = 4*q^3/2", "V structure, V truth, H structure, V form"},
-        {"V = 2*q^2*v", "V structure, V truth, H structure, V form"},
-        {"V = 2*q^2*p", "V structure, V truth, H structure, V form"},
-        {"V = 0", "V structure, V truth, H structure, V form"},
+        {"V = 4*x^2/2", "V structure, V truth, H structure, V form, V half"},
+        {"V = 4*Q^2/2", "V structure, V truth, H structure, V form, V half"},
+        {"V = 4*p^2/2", "V structure, V truth, H structure, V form, V half"},
+        {"V = 2*q^2 + 3", "V structure, V truth, H structure, V form, V half"},
+        {"V = 2*q^2 + q", "V structure, V truth, H structure, V form, V half"},
+        {"V = 4*q^3/2", "V structure, V truth, H structure, V form, V half"},
+        {"V = 2*q^2*v", "V structure, V truth, H structure, V form, V half"},
+        {"V = 2*q^2*p", "V structure, V truth, H structure, V form, V half"},
+        {"V = 0", "V structure, V truth, H structure, V form, V half"},
         {"V = 4*q^3/2|H = p^2/18 + 4*q^3/2|dp/dt = -6*q^2",
-         "V structure, V truth, H truth, dp/dt truth, V form"},
+         "V structure, V truth, H truth, dp/dt truth, V form, V half"},
         {"H = p^2/18 - 4*q^2/2", "H structure, H truth, dp/dt structure"},
         {"V = -p^2/18|H = 0|dq/dt = 0|dp/dt = 0",
-         "V structure, V truth, H structure, H truth, " EQUATIONS ", V form"},
+         "V structure, V truth, H structure, H truth, " EQUATIONS ", V form, V half"},
         {"H = 2*q^2|dq/dt = 0", "H structure, H truth, dq/dt structure, dq/dt truth"},
         {"H = T + V", "H structure, H truth, dq/dt structure, dp/dt structure"},
         {"dq/dt = H_p", "dq/dt structure, dq/dt truth"},
         {"dp/dt = -U_q", "dp/dt structure, dp/dt truth"},
         {"p = inertia*v", "p structure, p truth"},
         // Nothing said.
-        {"p = 0|T = 0|V = 0|H = 0|dq/dt = 0|dp/dt = 0", NOTHING ", V form"},
-        {"p = |T = |V = |H = |dq/dt = |dp/dt = ", NOTHING ", V form"},
-        {"p = mass|T = stiffness|V = spring|H = stretch q|dq/dt = 9|dp/dt = 4", NOTHING ", V form"},
-        {"p = p|T = T|V = V|H = H|dq/dt = dq/dt|dp/dt = dp/dt", NOTHING ", V form"},
+        {"p = 0|T = 0|V = 0|H = 0|dq/dt = 0|dp/dt = 0", NOTHING ", V form, V half"},
+        {"p = |T = |V = |H = |dq/dt = |dp/dt = ", NOTHING ", V form, V half"},
+        {"p = mass|T = stiffness|V = spring|H = stretch q|dq/dt = 9|dp/dt = 4",
+         NOTHING ", V form, V half"},
+        {"p = p|T = T|V = V|H = H|dq/dt = dq/dt|dp/dt = dp/dt", NOTHING ", V form, V half"},
         {"T = ", "T structure, T truth, H structure"},
         // Values that are none.
         {"T = p^2/(2*0)", "T structure, T truth, H structure"},
         {"T = p^2/(p - p)", "T structure, T truth, H structure"},
         {"H = 1/0", "H structure, H truth, dq/dt structure, dp/dt structure"},
         {"T = 1/0|V = 1/0|H = 1/0|dq/dt = 1/0|dp/dt = 1/0",
-         "T structure, T truth, V structure, V truth, H structure, H truth, " EQUATIONS ", V form"},
-        {"V = 2*q^2 + 0/0", "V structure, V truth, H structure, V form"},
+         "T structure, T truth, V structure, V truth, H structure, H truth, " EQUATIONS
+         ", V form, V half"},
+        {"V = 2*q^2 + 0/0", "V structure, V truth, H structure, V form, V half"},
         {"T = p^99", "T structure, T truth, H structure"},
         {"T = p^2^2", "T structure, T truth, H structure"},
         {"T = 9^9^9", "T structure, T truth, H structure"},
@@ -340,8 +441,8 @@ static void spring(void) {
         {"T = p^2/18 or p^2/2", "T structure, T truth, H structure"},
         {"T = p^2/18;", "T structure, T truth, H structure"},
         {"T = $p^2/18$", "T structure, T truth, H structure"},
-        {"V = 4*q\xc3\xb2/2", "V structure, V truth, H structure, V form"},
-        {"V = 4*q\xff^2/2", "V structure, V truth, H structure, V form"},
+        {"V = 4*q\xc3\xb2/2", "V structure, V truth, H structure, V form, V half"},
+        {"V = 4*q\xff^2/2", "V structure, V truth, H structure, V form, V half"},
         // No answer in six lines.
         {"T = 9*v^2/2 = p^2/(2*9)", "T structure, T truth, H structure"},
         {"p = mass = 9", "p structure, p truth"},
@@ -375,28 +476,33 @@ static void spring(void) {
         {"*p = 9*v\nT = p^2/18\nV = 2*q^2\nH = p^2/18 + 2*q^2\ndq/dt = p/9\ndp/dt =", "not formed"},
         {"*p = 9*v T = p^2/18 V = 2*q^2 H = p^2/18 + 2*q^2 dq/dt = p/9 dp/dt = -4*q", "not formed"},
     };
-    task_problem p = asked(&hamilton, 3, "spring, stretch q, mass = 9, stiffness = 4\nderive");
+    task_problem p = asked(&hamilton, SPRING, "spring, stretch q, mass = 9, stiffness = 4\nderive");
     variants(&p, right, of, sizeof of / sizeof *of);
 }
+
+#define NO_V "V structure, V truth, H structure, V form, V half"
+#define NO_FORCE "dp/dt structure, dp/dt truth, dp/dt form"
 
 static void systems(void) {
     static const struct {
         int skill;
         const char *question, *right[6];
-        variant of[13]; // the last one empty
+        variant of[50]; // the last one empty
     } is[] = {
-        {0,
+        {FREE,
          "free particle, position q, mass = 3\nderive",
          {"3*v", "p^2/6", "0", "p^2/6", "p/3", "0"},
          {{"", ""},
           {"V = q - q|dp/dt = 0*q", ""},
           {"V = 3", "V structure, V truth, H structure"},
+          {"V = p", "V structure, V truth, H structure"},
+          {"V = ", "V structure, V truth, H structure"},
           {"H = p^2/6 + q|dp/dt = -1", "H structure, H truth, dp/dt truth"},
           {"p = 0|T = 0|V = 0|H = 0|dq/dt = 0|dp/dt = 0",
            "p structure, p truth, T structure, T truth, H structure, H truth, dq/dt structure, "
            "dq/dt truth"},
           {"dp/dt = 1", "dp/dt structure, dp/dt truth"}}},
-        {1,
+        {FALL,
          "freefall, height q, mass = 5, gravity = 9\nderive",
          {"5*v", "p^2/10", "45*q", "p^2/10 + 45*q", "p/5", "-45"},
          {{"", ""},
@@ -406,64 +512,188 @@ static void systems(void) {
           {"V = 2*9*q", "V truth, H structure"},
           {"V = 4*7*q", "V truth, H structure, V half"},
           {"V = 5*10*q", "V truth, H structure, V form, V half"},
+          {"V = 35/2*q", "V truth, H structure, V form, V half"},
           {"V = -45*q|H = p^2/10 - 45*q|dp/dt = 45",
            "V truth, H truth, dp/dt truth, V form, V half"},
-          {"V = 45*q^2", "V structure, V truth, H structure, V form, V half"},
+          {"V = 45*q^2", NO_V},
+          {"V = 35*p", NO_V},
+          {"V = 45", NO_V},
+          {"p = 2*v|T = p^2/4|H = p^2/4 + 45*q|dq/dt = p/2",
+           "p truth, T truth, H truth, dq/dt truth"},
           {"dp/dt = -45*q", "dp/dt structure, dp/dt truth"}}},
-        {2,
+        {FORCE,
          "constant force, position q, force = 7, mass = 1\nderive",
          {"v", "p^2/2", "-7*q", "p^2/2 - 7*q", "p", "7"},
          {{"", ""},
-          {"V = 7*q|H = p^2/2 + 7*q|dp/dt = -7", "V truth, H truth, dp/dt truth, V form"},
+          {"V = 7*q|H = p^2/2 + 7*q|dp/dt = -7", "V truth, H truth, dp/dt truth, V form, V half"},
           {"V = -1*q|H = p^2/2 - q|dp/dt = 1", "V truth, H truth, dp/dt truth"},
+          {"V = -7/2*q", "V truth, H structure, V form, V half"},
+          {"V = -7*v", NO_V},
           {"H = p^2/2 + 7*q", "H structure, H truth, dp/dt structure"},
           {"dp/dt = -7", "dp/dt structure, dp/dt truth"},
           {"dq/dt = 1", "dq/dt structure, dq/dt truth"},
           {"p = 1", "p structure, p truth"}}},
-        {2,
+        {FORCE,
          "constant force, position q, mass = 1, force = 12\nderive",
          {"v", "p^2/2", "-12*q", "p^2/2 - 12*q", "p", "12"},
-         {{"", ""}, {"V = -11*q", "V truth, H structure, V form"}}},
-        {1,
+         {{"", ""}, {"V = -11*q", "V truth, H structure, V form, V half"}}},
+        {FALL,
          "freefall, height q, mass = 2, gravity = 11\nderive",
          {"2*v", "p^2/4", "22*q", "p^2/4 + 22*q", "p/2", "-22"},
-         {{"", ""}, {"V = 11*q", "V truth, H structure, V form, V half"}}},
-        {4,
+         {{"", ""},
+          {"V = 11*q", "V truth, H structure, V form, V half"},
+          {"V = 2*3*q", "V truth, H structure, V form, V half"},
+          {"V = 2*11*2*q", "V truth, H structure, V form, V half"}}},
+        {SIMPLE,
+         "particle, position q, mass = 3, potential = 9*q^3\nderive",
+         {"3*v", "p^2/6", "9*q^3", "p^2/6 + 9*q^3", "p/3", "-27*q^2"},
+         {{"", ""},
+          {"V = -9*q^3|H = p^2/6 - 9*q^3|dp/dt = 27*q^2", "V truth, H truth, dp/dt truth"},
+          {"V = 9*q^2", "V structure, V truth, H structure"},
+          {"V = 9*q^3 + q", "V structure, V truth, H structure"},
+          {"V = p", "V structure, V truth, H structure"},
+          {"V = 9*v^3", "V structure, V truth, H structure"},
+          {"V = 0", "V structure, V truth, H structure"},
+          {"V = x", "V structure, V truth, H structure"},
+          {"p = 4*v", "p truth"},
+          {"dp/dt = 27*q^2", "dp/dt structure, dp/dt truth"},
+          {"dp/dt = 0", "dp/dt structure, dp/dt truth"}}},
+        {SIMPLE,
+         "particle, position q, potential = 4*q^2/2, mass = 7\nderive",
+         {"7*v", "p^2/14", "2*q^2", "p^2/14 + 2*q^2", "p/7", "-4*q"},
+         {{"", ""}, {"V = 4*q^2", "V truth, H structure"}}},
+        {SIMPLE,
+         "particle, position q, mass = 2, potential = 5*q\nderive",
+         {"2*v", "p^2/4", "5*q", "p^2/4 + 5*q", "p/2", "-5"},
+         {{"", ""}, {"V = -5*q", "V truth, H structure"}}},
+        {SIMPLE,
+         "particle, position q, mass = 6, potential = 8*q^4/4\nderive",
+         {"6*v", "p^2/12", "2*q^4", "p^2/12 + 2*q^4", "p/6", "-8*q^3"},
+         {{"", ""}, {"V = 2*q^3", "V structure, V truth, H structure"}}},
+        {BOTH,
          "spring in gravity, height q, mass = 6, gravity = 7, stiffness = 4\nderive",
          {"6*v", "p^2/12", "2*q^2 + 42*q", "p^2/12 + 2*q^2 + 42*q", "p/6", "-4*q - 42"},
          {{"", ""},
           {"V = 2*q^2|H = p^2/12 + 2*q^2|dp/dt = -4*q",
-           "V structure, V truth, H truth, dp/dt truth, V form, V half"},
-          {"V = 42*q", "V structure, V truth, H structure, V form, V half"},
+           "V structure, V truth, H truth, dp/dt truth, V form, V half, dp/dt form"},
+          {"V = 42*q", NO_V},
           {"V = q^2 - q", "V truth, H structure, V half"},
+          {"V = 2*q^2 + 5*q", "V truth, H structure"},
+          {"V = 3*q^2 + 42*q", "V truth, H structure"},
+          {"V = 2*q^2 - 42*q", "V truth, H structure"},
           {"V = 2*q^2 + 42*q + 1", "V structure, V truth, H structure, V half"},
-          {"V = 2*q^2 + 2*q^2", "V structure, V truth, H structure, V form, V half"},
-          {"V = 2*q^2 + p", "V structure, V truth, H structure, V form, V half"},
-          {"V = 2*q^2 + p*q", "V structure, V truth, H structure, V form, V half"},
-          {"V = v*q + q^2", "V structure, V truth, H structure, V form, V half"},
-          {"V = 42*cos(q)", "V structure, V truth, H structure, V form, V half"},
-          {"V = 42", "V structure, V truth, H structure, V form, V half"},
-          {"dp/dt = -4*q", "dp/dt structure, dp/dt truth"}}},
-        {5,
+          {"V = 2*q^2 + 42*q + q^3", "V structure, V truth, H structure, V half"},
+          {"V = 2*q^2 + 2*q^2", NO_V},
+          {"V = 2*q^2 + p", NO_V},
+          {"V = 2*q^2 + 42*q + p", NO_V},
+          {"V = 2*q^2 + 42*q + v", NO_V},
+          {"V = 2*q^2 + p*q", NO_V},
+          {"V = v*q + q^2", NO_V},
+          {"V = 2*q^2 + v*q", NO_V},
+          {"V = 42*cos(q)", NO_V},
+          {"V = 42", NO_V},
+          {"V = 1/0", NO_V},
+          {"p = 7*v", "p truth"},
+          {"dp/dt = -4*q", NO_FORCE},
+          {"dp/dt = -42", NO_FORCE},
+          {"dp/dt = -4*q - 42*q^2", NO_FORCE},
+          {"dp/dt = -4*q - 42 - q^2", NO_FORCE},
+          {"dp/dt = q + 7", "dp/dt structure, dp/dt truth"},
+          {"dp/dt = -4*q + 42", "dp/dt structure, dp/dt truth"},
+          {"dp/dt = -4*p - 42", NO_FORCE},
+          {"dp/dt = 0", NO_FORCE},
+          {"dp/dt = 1/0", NO_FORCE},
+          {"dp/dt = ", NO_FORCE}}},
+        {POTENTIAL,
          "particle, position q, mass = 3, potential = 9*q^3 + 2*q^4/4\nderive",
          {"3*v", "p^2/6", "9*q^3 + 2*q^4/4", "p^2/6 + 9*q^3 + 2*q^4/4", "p/3", "-27*q^2 - 2*q^3"},
          {{"", ""},
           {"V = q^3*(9 + q/2)|dp/dt = -q^2*(27 + 2*q)", ""},
           {"V = 9*q^4 + 2*q^3/4", "V truth, H structure, V half"},
-          {"V = 9*q^3", "V structure, V truth, H structure, V form, V half"},
+          {"V = 9*q^3 + q^4", "V truth, H structure"},
+          {"V = 7*q^3 + q^4/2", "V truth, H structure"},
+          {"V = 9*q^3", NO_V},
           {"V = 9*q^3 + 2*q^4/4 + q", "V structure, V truth, H structure, V half"},
-          {"dp/dt = 27*q^2 + 2*q^3", "dp/dt structure, dp/dt truth"}}},
-        {6,
+          {"V = 9*q^3 + q", "V structure, V truth, H structure, V half"},
+          {"dp/dt = 27*q^2 + 2*q^3", "dp/dt structure, dp/dt truth"},
+          {"dp/dt = q^2 - q^3", "dp/dt structure, dp/dt truth"},
+          {"dp/dt = -9*q^3 - 2*q^4/4", NO_FORCE},
+          {"dp/dt = -27*q^2", NO_FORCE},
+          {"dp/dt = -2*q^3", NO_FORCE}}},
+        // The inertia of this pendulum is a digit.
+        {PENDULUM,
          "pendulum, angle q, length = 3, mass = 1, gravity = 7\nderive",
          {"9*v", "p^2/18", "-21*cos(q)", "p^2/18 - 21*cos(q)", "p/9", "-21*sin(q)"},
          {{"", ""},
           {"V = 21*cos(q)|H = p^2/18 + 21*cos(q)|dp/dt = 21*sin(q)",
-           "V truth, H truth, dp/dt truth"},
-          {"V = 21*(1 - cos(q))", "V structure, V truth, H structure"},
-          {"V = -21*sin(q)", "V structure, V truth, H structure"},
-          {"p = 1*v", "p truth"},
-          {"dp/dt = -21*q", "dp/dt structure, dp/dt truth"}}},
-        {7,
+           "V truth, H truth, dp/dt truth, V form, V half"},
+          {"V = 21*(1 - cos(q))", NO_V},
+          {"V = -21*sin(q)", NO_V},
+          {"p = 1*v", "p truth, p form"},
+          {"p = 4*v", "p truth"},
+          {"T = p^2/8", "T truth, H structure"},
+          {"T = p^2/2", "T truth, H structure, T form"},
+          {"dp/dt = -21*q", NO_FORCE}}},
+        {PENDULUM,
+         "pendulum, angle q, mass = 4, length = 3, gravity = 5\nderive",
+         {"36*v", "p^2/72", "-60*cos(q)", "p^2/72 - 60*cos(q)", "p/36", "-60*sin(q)"},
+         {{"", ""},
+          {"p = 4*3^2*v|T = p^2/(2*4*3^2)|V = -4*5*3*cos(q)", ""},
+          {"p = 5*3^2*v", "p truth"},
+          {"p = 4*5^2*v", "p truth"},
+          {"p = 3*3^2*v", "p truth, p form"},
+          {"p = 4*4^2*v", "p truth, p form"},
+          {"p = 10*3^2*v", "p truth, p form"},
+          {"p = 4*10^2*v", "p truth, p form"},
+          {"p = 4*3*v", "p truth, p form"},
+          {"p = 4*v", "p truth, p form"},
+          {"p = 9*v", "p truth, p form"},
+          {"p = -36*v", "p truth, p form"},
+          {"p = 36*v^2", "p structure, p truth, p form"},
+          {"p = 36*q", "p structure, p truth, p form"},
+          {"p = 36*v + 1", "p structure, p truth, p form"},
+          {"p = 0", "p structure, p truth, p form"},
+          {"p = ", "p structure, p truth, p form"},
+          {"T = p^2/(2*5*3^2)", "T truth, H structure"},
+          {"T = p^2/(2*4*5^2)", "T truth, H structure"},
+          {"T = p^2/(2*3*3^2)", "T truth, H structure, T form"},
+          {"T = p^2/(2*4*4^2)", "T truth, H structure, T form"},
+          {"T = p^2/(2*4)", "T truth, H structure, T form"},
+          {"T = p^2/(5*3^2)", "T truth, H structure, T form"},
+          {"T = 36*v^2/2", "T structure, T truth, H structure, T form"},
+          {"T = p^2/72 + q", "T structure, T truth, H structure, T form"},
+          {"T = 0", "T structure, T truth, H structure, T form"},
+          {"T = t", "T structure, T truth, H structure, T form"},
+          {"V = -2*4*5*cos(q)", "V truth, H structure"},
+          {"V = -2*4*3*cos(q)", "V truth, H structure"},
+          {"V = -2*5*3*cos(q)", "V truth, H structure"},
+          {"V = -4*5*cos(q)", "V truth, H structure, V half"},
+          {"V = -12*cos(q)", "V truth, H structure, V half"},
+          {"V = 24*cos(q)", "V truth, H structure, V form, V half"},
+          {"V = 60*cos(q)", "V truth, H structure, V form, V half"},
+          {"V = -4*5*5*cos(q)", "V truth, H structure, V form, V half"},
+          {"V = -5*cos(q)", "V truth, H structure, V form, V half"},
+          {"V = -60*cos(q) + p", NO_V},
+          {"V = -60*cos(q)*v", NO_V},
+          {"V = -60*cos(p)", NO_V},
+          {"V = -60*q", NO_V},
+          {"dp/dt = -7*sin(q)", "dp/dt structure, dp/dt truth"},
+          {"dp/dt = 60*sin(q)", "dp/dt structure, dp/dt truth"},
+          {"dp/dt = cos(q)", NO_FORCE},
+          {"dp/dt = -60*cos(q)", NO_FORCE},
+          {"dp/dt = -60*sin(q) + 1", NO_FORCE},
+          {"dp/dt = -60*sin(q)*q", NO_FORCE},
+          {"dp/dt = -60*sin(2*q)", NO_FORCE},
+          {"dp/dt = -60", NO_FORCE},
+          {"dp/dt = 0", NO_FORCE}}},
+        {PENDULUM,
+         "pendulum, angle q, mass = 4, gravity = 5, length = 4\nderive",
+         {"64*v", "p^2/128", "-80*cos(q)", "p^2/128 - 80*cos(q)", "p/64", "-80*sin(q)"},
+         {{"", ""},
+          {"p = 4*4^2*v", ""},
+          {"p = 5*4^2*v", "p truth"},
+          {"p = 5*v", "p truth, p form"}}},
+        {QUARTIC,
          "quartic spring, stretch q, stiffness = 5, mass = 8\nderive",
          {"8*v", "p^2/16", "5*q^4/4", "p^2/16 + 5*q^4/4", "p/8", "-5*q^3"},
          {{"", ""},
@@ -479,6 +709,135 @@ static void systems(void) {
         while (is[i].of[n].lines) n++;
         variants(&p, is[i].right, is[i].of, n);
     }
+}
+
+// ---- numbers and powers that are paid, by trying them all
+
+// The value that a question tells; 0: none of this name.
+static long told(const task_problem *p, const char *name) {
+    char key[32];
+    int n = snprintf(key, sizeof key, ", %s = ", name);
+    const char *at = strstr(p->question, key);
+    return at ? atol(at + n) : 0;
+}
+
+// The first problem of a skill with this mass and this value.
+static task_problem with(int skill, long mass, const char *name, long value) {
+    task_problem p;
+    for (uint32_t i = 0; i < 1000000; i++) {
+        hamilton.problem(skill, 1, i, i & 1, &p);
+        if (told(&p, "mass") == mass && told(&p, name) == value) return p;
+    }
+    check(0, name, "never drawn");
+    exit(1);
+}
+
+static int times_digit(long n, long x) { return n % x == 0 && n / x >= 2 && n / x <= 9; }
+
+static int is_product(long n) {
+    int is = 0;
+    for (long a = 2; a <= 9 && n > 9; a++) is |= times_digit(n, a);
+    return is;
+}
+
+// n is paid as the pendulum's inertia by p form and T form.
+static int turns(long n, long m, long l) {
+    int near = n == m * l * l || times_digit(n, l * l);
+    for (long k = 2; k <= 9; k++) near |= n == m * k * k;
+    if (m == l || m * l * l < 10) return near;
+    return near && n > 9 && n != m * m * m && n != l * l * l;
+}
+
+// The qualities of V that n as its coefficient has; whether half of it is right.
+static int coefficient(const task_problem *p, int skill, long n, int *half) {
+    long m = told(p, "mass"), g = told(p, "gravity"), l = told(p, "length"), right;
+    if (skill == FORCE || skill == SPRING) {
+        right = skill == FORCE ? -told(p, "force") : told(p, "stiffness");
+        long k = skill == FORCE ? -n : n;
+        return *half = n == right || (k >= 1 && k <= 9);
+    }
+    long k = skill == FALL ? n : -n;
+    right = skill == FALL ? m * g : m * g * l;
+    *half = skill == FALL ? times_digit(k, m) || times_digit(k, g)
+                          : times_digit(k, m * g) || times_digit(k, m * l) || times_digit(k, g * l);
+    *half = k == right || (is_product(k) && *half);
+    return k == right || is_product(k);
+}
+
+static void numbers(void) {
+    static const struct {
+        int skill;
+        long mass;
+        const char *name;
+        long value;
+    } is[] = {
+        {FALL, 5, "gravity", 9},     {FALL, 3, "gravity", 4},      {FALL, 2, "gravity", 11},
+        {FALL, 1, "gravity", 7},     {FORCE, 4, "force", 7},       {FORCE, 4, "force", 12},
+        {SPRING, 9, "stiffness", 4}, {SPRING, 3, "stiffness", 10}, {PENDULUM, 4, "length", 3},
+        {PENDULUM, 5, "length", 5},  {PENDULUM, 1, "length", 3},   {PENDULUM, 10, "length", 1},
+        {PENDULUM, 9, "length", 1},  {PENDULUM, 2, "length", 2},   {PENDULUM, 2, "length", 3},
+        {PENDULUM, 1, "length", 4},  {PENDULUM, 3, "length", 2},   {PENDULUM, 11, "length", 1},
+    };
+    enum { LEAST = -100, MOST = 200 };
+    static const char *const form[] = {
+        [FALL] = "q", [FORCE] = "q", [SPRING] = "q^2/2", [PENDULUM] = "cos(q)"};
+    uint32_t v_form = bit("V form"), v_half = bit("V half"), p_form = bit("p form");
+    uint32_t t_form = bit("T form"), all = v_form | v_half | p_form | t_form;
+    for (size_t i = 0; i < sizeof is / sizeof *is; i++) {
+        task_problem p = with(is[i].skill, is[i].mass, is[i].name, is[i].value);
+        char answer[256], what[160], found[256] = "";
+        for (long n = LEAST; n <= MOST; n++) {
+            int half;
+            uint32_t want = coefficient(&p, is[i].skill, n, &half) ? v_form : 0;
+            if (half) want |= v_half;
+            if (is[i].skill != PENDULUM || turns(n, is[i].mass, is[i].value))
+                want |= p_form | t_form;
+            snprintf(answer, sizeof answer,
+                     "p = %ld*v\nT = p^2/(2*(%ld))\nV = %ld*%s\nH = p\ndq/dt = 1\ndp/dt = 1", n, n,
+                     n, form[is[i].skill]);
+            task_verdict v = judged(&hamilton, &p, answer);
+            if (!v.formed || (v.passed & all) != want)
+                snprintf(found, sizeof found, "%ld: %x, should be %x", n, v.passed & all, want);
+        }
+        snprintf(what, sizeof what, "%.*s: numbers from %d to %d in p, T and V",
+                 (int)strcspn(p.question, "\n"), p.question, LEAST, MOST);
+        check(!*found, what, found);
+    }
+}
+
+// Sums of all sets of powers from 0 to 4, as V and as dp/dt, for each pair of powers that is told.
+static void sums(void) {
+    uint32_t structure = bit("V structure"), v_form = bit("V form"), dp_form = bit("dp/dt form");
+    char what[96], found[256];
+    for (int low = 1; low <= 3; low++)
+        for (int high = low + 1; high <= 4; high++) {
+            task_problem p;
+            uint32_t number = 0, right = 1u << low | 1u << high, in = 0;
+            for (; in != right && number < 10000; number++) { // by the letters of the question
+                hamilton.problem(POTENTIAL, 1, number, 0, &p);
+                in = 0;
+                for (const char *c = p.question; (c = strstr(c, "*q")); c++)
+                    in |= c[2] == '^' ? 1u << (c[3] - '0') : 2;
+            }
+            snprintf(found, sizeof found, "%s", in == right ? "" : "never drawn");
+            for (uint32_t set = 1; set < 32; set++) {
+                char sum[128] = "", answer[512];
+                for (int n = 0; n <= 4; n++)
+                    if (set >> n & 1)
+                        sprintf(sum + strlen(sum), "%s%d*q^%d/q", *sum ? " + " : "", 101 + n,
+                                n + 1);
+                snprintf(answer, sizeof answer,
+                         "p = v\nT = p^2\nV = %s\nH = p\ndq/dt = 1\ndp/dt = %s", sum, sum);
+                task_verdict v = judged(&hamilton, &p, answer);
+                uint32_t want = (set == right ? structure : 0) | (set << 1 == right ? dp_form : 0);
+                if (set & (set - 1)) want |= v_form;
+                if (!v.formed || (v.passed & (structure | v_form | dp_form)) != want)
+                    snprintf(found, sizeof found, "%s: %x, should be %x", sum, v.passed, want);
+            }
+            snprintf(what, sizeof what, "powers %d and %d: all sums of powers as V and as dp/dt",
+                     low, high);
+            check(!*found, what, found);
+        }
 }
 
 static void slope_answers(void) {
@@ -532,7 +891,7 @@ static void spans(void) {
                                  "H = p^2/18+2q^2"; // 48: 52 to 63
     static const size_t want[6][2] = {{4, 8}, {25, 32}, {36, 37}, {52, 63}, {45, 48}, {16, 21}};
     char what[64], found[64];
-    task_problem p = asked(&hamilton, 3, "spring, stretch q, mass = 9, stiffness = 4\nderive");
+    task_problem p = asked(&hamilton, SPRING, "spring, stretch q, mass = 9, stiffness = 4\nderive");
     for (int end = 0; end < 2; end++) {
         char text[80];
         snprintf(text, sizeof text, "%s%s", answer, end ? "\n" : "");
@@ -554,16 +913,21 @@ static void spans(void) {
 static void hostile(void) {
     static const char right[] =
         "p = 9*v\nT = p^2/18\nV = 2*q^2\nH = p^2/18 + 2*q^2\ndq/dt = p/9\ndp/dt = -4*q";
+    static const char other[] = "p = 36*v\nT = p^2/72\nV = -60*cos(q)\nH = p^2/72 - 60*cos(q)\n"
+                                "dq/dt = p/36\ndp/dt = -60*sin(q)";
     enum { ROUNDS = 20000, LONG = 4 << 20 };
     static const char pieces[] = "pqvTVH=+-*/^(). \n\r0129\0\xff\xc2\xb2\xb7sincosd/dt";
-    task_problem p = asked(&hamilton, 3, "spring, stretch q, mass = 9, stiffness = 4\nderive");
+    task_problem p = asked(&hamilton, SPRING, "spring, stretch q, mass = 9, stiffness = 4\nderive");
+    task_problem swings =
+        asked(&hamilton, PENDULUM, "pendulum, angle q, mass = 4, length = 3, gravity = 5\nderive");
     task_stream r = {1, 99, 0, 0};
     int wrong = 0, formed = 0, all = 0;
     for (int i = 0; i < ROUNDS; i++) {
-        char *text =
-            must_alloc(sizeof right + 8, 1); // of its own, so that a sanitizer sees its end
-        size_t n = sizeof right - 1;
-        memcpy(text, right, n);
+        char *text = must_alloc(sizeof right + sizeof other,
+                                1); // of its own, so that a sanitizer sees its end
+        const task_problem *of = i % 2 ? &swings : &p;
+        size_t n = i % 2 ? sizeof other - 1 : sizeof right - 1;
+        memcpy(text, i % 2 ? other : right, n);
         for (uint32_t k = 1 + task_below(&r, 4); k > 0; k--) {
             size_t at = task_below(&r, (uint32_t)n);
             char c = pieces[task_below(&r, sizeof pieces - 1)];
@@ -578,13 +942,13 @@ static void hostile(void) {
         char *exact = must_alloc(n, 1);
         memcpy(exact, text, n);
         task_verdict v, w;
-        task_judge(&hamilton, &p, exact, n, points, &v);
-        task_judge(&hamilton, &p, text, n, (uint32_t[]){(uint32_t)i, 3}, &w);
+        task_judge(&hamilton, of, exact, n, points, &v);
+        task_judge(&hamilton, of, text, n, (uint32_t[]){(uint32_t)i, 3}, &w);
         wrong += v.formed != w.formed || v.passed != w.passed || (!v.formed && v.passed);
         for (int s = 0; s < 6 && v.formed; s++)
             wrong += v.span[s].from > v.span[s].to || v.span[s].to > n || v.span[s].from < 4;
         formed += v.formed;
-        all += v.passed == 0x3fff;
+        all += v.passed == ALL_PASSED;
         free(text);
         free(exact);
     }
@@ -606,12 +970,12 @@ static void hostile(void) {
     memcpy(text, right, sizeof right - 1);
     memcpy(text + sizeof right - 1 - 4, "((((", 4);
     task_judge(&hamilton, &p, text, LONG, points, &v);
-    check(v.formed && v.passed == 0x33ff && v.span[5].to == LONG, "a line of 4 MiB of brackets",
-          "");
+    check(v.formed && v.passed == (ALL_PASSED & ~0xc00u) && v.span[5].to == LONG,
+          "a line of 4 MiB of brackets", "");
     memcpy(text, right, sizeof right - 1);
     text[4] = 0;
     task_judge(&hamilton, &p, text, sizeof right - 1, points, &v);
-    check(v.formed && v.passed == 0x3ffc, "NUL in an expression", "");
+    check(v.formed && v.passed == (ALL_PASSED & ~3u), "NUL in an expression", "");
     task_judge(&hamilton, &p, text, 0, points, &v);
     check(!v.formed && !v.passed, "no bytes", "");
     free(text);
@@ -669,23 +1033,24 @@ static int serve_pipe(void) {
 
 // What stands in an answer that is not formed, for credit: lines up to the first that is none.
 static void broken(void) {
+    enum { P_FORM = 1 << 14, T_FORM = 1 << 15 }; // of a spring's p and T nothing is asked
     static const struct {
         const char *answer;
         uint32_t stands, there;
         size_t read;
     } is[] = {
         {"", 0, 0, 0},
-        {"p = 9*v", 3, 1, 7},
-        {"p = 9*v\nT = p^2", 3 | 4, 3, 15},
-        {"dq/dt = p/9\nT = p^2/18\n", 12 | 512, 16 | 2, 23},
-        {"p = 9*v\n\nT = p^2/18", 3, 1, 7},
-        {"p = 9*v\np = 9*v\nT = p^2/18", 3, 1, 7},
+        {"p = 9*v", 3 | P_FORM, 1, 7},
+        {"p = 9*v\nT = p^2", 3 | 4 | P_FORM | T_FORM, 3, 15},
+        {"dq/dt = p/9\nT = p^2/18\n", 12 | 512 | T_FORM, 16 | 2, 23},
+        {"p = 9*v\n\nT = p^2/18", 3 | P_FORM, 1, 7},
+        {"p = 9*v\np = 9*v\nT = p^2/18", 3 | P_FORM, 1, 7},
         {"so\np = 9*v", 0, 0, 0},
-        {"p = 9*v\nT = p^2/18, V = 2*q^2", 3, 3, 29},
+        {"p = 9*v\nT = p^2/18, V = 2*q^2", 3 | P_FORM | T_FORM, 3, 29},
         {"p = 9*v\nT = p^2/18\nV = 2*q^2\nH = p^2/18 + 2*q^2\ndq/dt = p/9\ndp/dt = -4*q\nso",
-         (1 << 14) - 1, 63, 72},
+         (1 << 17) - 1, 63, 72},
     };
-    task_problem p = asked(&hamilton, 3, "spring, stretch q, mass = 9, stiffness = 4\nderive");
+    task_problem p = asked(&hamilton, SPRING, "spring, stretch q, mass = 9, stiffness = 4\nderive");
     char found[64];
     for (size_t i = 0; i < sizeof is / sizeof *is; i++) {
         task_verdict v = judged(&hamilton, &p, is[i].answer);
@@ -702,12 +1067,15 @@ int main(int argc, char **argv) {
     tables(&hamilton);
     tables(&slopes);
     rests();
+    tree();
     fixed_problems();
     law();
     generator(&hamilton);
     generator(&slopes);
     spring();
     systems();
+    numbers();
+    sums();
     slope_answers();
     spans();
     broken();

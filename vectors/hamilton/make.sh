@@ -22,7 +22,7 @@ $program quantize vectors/tiny build/tq4 >/dev/null 2>"$run.log" || failed
 warmup=10
 [ "$steps" -gt 10 ] || warmup=$steps
 $program train build/tq4 --task hamilton --method qgre --what r1r2 --out "$run" --steps "$steps" \
-    --warmup $warmup --lr 0.03 --batch 64 --group 16 --seed 1 --backend "${BACKEND:-simd}" \
+    --warmup $warmup --lr 0.015 --clip 0.02 --batch 128 --group 16 --seed 1 --backend "${BACKEND:-simd}" \
     ${JOBS:+--jobs $JOBS} >"$run.txt" 2>"$run.log" || failed
 cat "$run.txt"
 bad=0
