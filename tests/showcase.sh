@@ -2,6 +2,7 @@
 # showcase.sh - the runs of chapter 37, one after the other: METHODS x WHATS x SEEDS, each practised,
 # evaluated on held-out problems and kept under build/showcase; what is there is not made again.
 # JOBS=N threads. Then a table (tests/_showcase.py).
+[ $# = 0 ] || { echo "usage: showcase.sh, with SEEDS, METHODS, WHATS, STEPS, JOBS in the environment" >&2; exit 2; }
 cd "$(dirname "$0")/.." || exit 1
 program=${ASSAY:-build/assay}
 out=build/showcase
