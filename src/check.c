@@ -241,7 +241,7 @@ int check_read(check_expr *e, const char *text, size_t n, const check_scope *s, 
 
 int check_read_bound(check_expr *e, const char *text, size_t n, const check_scope *s,
                      char err[ERR]) {
-    return read_all(e, text, n, s, 1, err) ? -1 : 0;
+    return read_all(e, text, n, s, 1, err);
 }
 
 // Residues x of a prime p stand as 2^64 x mod p (Montgomery).

@@ -51,7 +51,7 @@ typedef struct {
 int check_read(check_expr *e, const char *text, size_t n, const check_scope *s, char err[ERR]);
 // The same with all names of the scope, and slopes: T_p is the derivative of T by p, T_pp the
 // second; T itself has no slopes in it. Names that stand for expressions must have been read in a
-// scope that begins with the same names.
+// scope that begins with the same names. -2: an expression, but what it names makes it too large.
 int check_read_bound(check_expr *e, const char *text, size_t n, const check_scope *s,
                      char err[ERR]);
 // 1: equal wherever both are defined; 0: not; -1: one of them has no value at any point tried (a

@@ -487,7 +487,7 @@ static void systems(void) {
     static const struct {
         int skill;
         const char *question, *right[6];
-        variant of[50]; // the last one empty
+        variant of[52]; // the last one empty
     } is[] = {
         {FREE,
          "free particle, position q, mass = 3\nderive",
@@ -662,6 +662,7 @@ static void systems(void) {
           {"T = p^2/(2*5*3^2)", "T truth, H structure"},
           {"T = p^2/(2*4*5^2)", "T truth, H structure"},
           {"T = p^2/(2*3*3^2)", "T truth, H structure, T form"},
+          {"T = (p^16)^16", "T structure, T truth, H structure, T form"}, // too large when bound
           {"T = p^2/(2*4*4^2)", "T truth, H structure, T form"},
           {"T = p^2/(2*4)", "T truth, H structure, T form"},
           {"T = p^2/(5*3^2)", "T truth, H structure, T form"},
