@@ -39,7 +39,7 @@ def main():
         return print("not run: dry: no " + TOKENIZER)
     dense, tq4, out = (sys.argv[1] + "/" + name for name in ("dense", "tq4", "practised"))
     if not os.path.exists(tq4):
-        if not os.path.exists(dense):
+        if not os.path.exists(dense + "/tokenizer.json"):  # the last file
             hf.write_hf(dense, hf.qwen3(**SHAPE), 1, "BF16")
             shutil.copy(TOKENIZER, dense)
         timed("quantize", dense, tq4)

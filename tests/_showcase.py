@@ -4,8 +4,8 @@ usage: _showcase.py FOLDER [FIRST LAST]
 
 With two steps: of each journal METHOD-WHAT-SEED.journal, finished or not, the answers of these steps
 that had all qualities, by system, the mean over the trained systems, and the digest of the last
-step's weights. Otherwise, for each run: held-out answers with all qualities, greedy and sampled, over the trained systems, with
-Wilson's interval; by system; and the step and the tokens drawn until each quality was first
+step's weights. Otherwise, for each run: held-out answers with all qualities, greedy and sampled, over
+the trained systems, with Wilson's interval; by system; and the step and the tokens drawn until each quality was first
 mastered in one system, and in how many it is mastered at the end.
 """
 
@@ -33,14 +33,13 @@ def percent(x):
     return "%.0f (%.0f to %.0f)" % (100 * x["share"], 100 * x["low"], 100 * x["high"])
 
 
-def practised(path, first, last):
+def practised(path, first, last, every):
     """{skill: share of its answers in these steps that had all qualities}, digest; None: not so far."""
-    tried, passed, digest, step = {}, {}, None, 0
-    everything = None
+    tried, digest, step = {}, None, 0
     for line in subprocess.run([ASSAY, "journal", path, "--json"], stdout=subprocess.PIPE, text=True).stdout.splitlines():
         r = json.loads(line)
         if r.get("kind") == "reward":
-            now, everything = r["answers"], max([everything or 0] + r["answers"][1::3] + r["mastered"])
+            now = r["answers"]
             skills = [(now[i] & 255, now[i + 1]) for i in range(0, len(now), 3)]
         if r.get("kind") == "update":
             step = r["step"]
@@ -49,15 +48,18 @@ def practised(path, first, last):
                 tried.setdefault(skill, []).append(has)
     if step < last:
         return None
-    every = (1 << everything.bit_length()) - 1
     return {k: sum(h == every for h in v) / len(v) for k, v in tried.items()}, digest
 
 
 def compare(folder, first, last):
+    known = json.load(open("vectors/hamilton/eval.json"))  # names of qualities and skills, in order
+    every = (1 << len(known["greedy"]) - 1) - 1  # "all" is none of them
     names = sorted(n for n in os.listdir(folder) if n.endswith(".journal"))
-    runs = {n: practised(folder + "/" + n, first, last) for n in names}
-    count = max(max(r[0]) + 1 for r in runs.values() if r)
-    print("| run | mean | " + " | ".join("skill %d" % k for k in range(count)) + " | digest |")
+    runs = {n: practised(folder + "/" + n, first, last, every) for n in names}
+    count = max([max(r[0]) + 1 for r in runs.values() if r], default=0)
+    if not count:
+        sys.exit("no journal in %s has step %d" % (folder, last))
+    print("| run | mean | " + " | ".join(list(known["skills"])[:count]) + " | digest |")
     print("|---" * (3 + count) + "|")
     for n, r in runs.items():
         if r:
