@@ -14,39 +14,53 @@ typedef struct {
     const char *near;  // is 0 when V is right or has the form that is hard to come by
     const char *sum;   // is not 0 when that form, a sum of different powers, is there
     const char *half;  // is 0 when a part of what V consists of is right
+    const char *first; // is 0 when what should be learned of V first is there
     const char *bend;  // is 0 when dp/dt has the right powers of q and no others
     const char *force; // is not 0 when dp/dt has all of them
 } form;
 
 #define FROM2(x) x "2)*" x "3)*" x "4)*" x "5)*" x "6)*" x "7)*" x "8)*" x "9)"
-#define SQUARES(x) x "4)*" x "9)*" x "16)*" x "25)*" x "36)*" x "49)*" x "64)*" x "81)"
 #define DIGITS(x) x "1)*" FROM2(x)
 // Numbers above 9 that are products of two digits.
 #define PRODUCT(x)                                                                                 \
     x "10)*" x "12)*" x "14)*" x "15)*" x "16)*" x "18)*" x "20)*" x "21)*" x "24)*" x "25)*" x    \
       "27)*" x "28)*" x "30)*" x "32)*" x "35)*" x "36)*" x "40)*" x "42)*" x "45)*" x "48)*" x    \
       "49)*" x "54)*" x "56)*" x "63)*" x "64)*" x "72)*" x "81)"
+// Those that are products of three digits only.
+#define MEDIUM(x)                                                                                  \
+    x "50)*" x "60)*" x "70)*" x "75)*" x "80)*" x "84)*" x "90)*" x "96)*" x "98)*" x "100)*" x   \
+      "105)*" x "108)*" x "112)*" x "120)*" x "125)*" x "126)*" x "128)*" x "135)*" x "140)*" x    \
+      "144)*" x "147)*" x "150)*" x "160)*" x "162)*" x "168)*" x "175)*" x "180)*" x "189)*" x    \
+      "192)*" x "196)*" x "200)*" x "210)"
+#define LARGE(x)                                                                                   \
+    x "216)*" x "224)*" x "225)*" x "240)*" x "243)*" x "245)*" x "252)*" x "256)*" x "270)*" x    \
+      "280)*" x "288)*" x "294)*" x "315)*" x "320)*" x "324)*" x "336)*" x "343)*" x "360)*" x    \
+      "378)*" x "384)*" x "392)*" x "405)*" x "432)*" x "441)*" x "448)*" x "486)*" x "504)*" x    \
+      "512)*" x "567)*" x "576)*" x "648)*" x "729)"
 #define POWER .shape = "q*V_q - I*V", .whole = "V"
 static const form none = {.shape = "V", .whole = "1"};
 static const form one = {POWER};
 static const form product = {POWER, .near = "D*" PRODUCT("(V-q*"),
                              .half = "D*" FROM2("(V/(M*q)-") "*" FROM2("(V/(G*q)-")};
-static const form pulled = {POWER, .near = "D*" DIGITS("(V+q*")};
+static const form pulled = {
+    POWER, .near = "D*" DIGITS("(V+q*"),
+    .first = "D*" DIGITS("(V+q*") "*" DIGITS("(V+q^2/2*") "*" DIGITS("(V+q^2/2/")};
 static const form bent = {POWER, .near = "D*" DIGITS("(V-q^2/2*")};
-static const form two = {.shape = "q^2*V_qq + (1 - I - J)*q*V_q + I*J*V",
-                         .whole = "(q*V_q - I*V)*(q*V_q - J*V)",
-                         .sum =
-                             "V_q*(V_qq + V)*(q*V_q - V)*(q*V_q - 2*V)*(q*V_q - 3*V)*(q*V_q - 4*V)",
-                         .half = "((q*D_q - I*D)*(q*D_q - J*D))^2 + V_p^2 + V_v^2",
-                         .bend = "q^2*dp_qq + (3 - I - J)*q*dp_q + (I - 1)*(J - 1)*dp",
-                         .force = "(q*dp_q - (I - 1)*dp)*(q*dp_q - (J - 1)*dp)"};
-static const form cosine = {
-    .shape = "V_q*cos(q) + V*sin(q)",
-    .whole = "V",
-    .near = "D*" PRODUCT("(crest+"),
-    .half = "D*" FROM2("(crest/(M*G)+") "*" FROM2("(crest/(M*L)+") "*" FROM2("(crest/(G*L)+"),
-    .bend = "dp_q*sin(q) - dp*cos(q)",
-    .force = "dp"};
+#define TWO                                                                                        \
+    .shape = "q^2*V_qq + (1 - I - J)*q*V_q + I*J*V", .whole = "(q*V_q - I*V)*(q*V_q - J*V)",       \
+    .sum = "V_q*(V_qq + V)*(q*V_q - V)*(q*V_q - 2*V)*(q*V_q - 3*V)*(q*V_q - 4*V)",                 \
+    .half = "((q*D_q - I*D)*(q*D_q - J*D))^2 + V_p^2 + V_v^2",                                     \
+    .bend = "q^2*dp_qq + (3 - I - J)*q*dp_q + (I - 1)*(J - 1)*dp",                                 \
+    .force = "(q*dp_q - (I - 1)*dp)*(q*dp_q - (J - 1)*dp)"
+static const form two = {TWO, .first = "(rise - M*G)*" PRODUCT("(rise-")};
+static const form told = {TWO, .first = "(q*D_q - J*D)^2 + V_p^2 + V_v^2"};
+static const form cosine = {.shape = "V_q*cos(q) + V*sin(q)",
+                            .whole = "V",
+                            .near = "D*small*medium*large",
+                            .half = "D*" PRODUCT("(crest/L+"),
+                            .first = "(V_qq + V)*(V_pp + V)",
+                            .bend = "dp_q*sin(q) - dp*cos(q)",
+                            .force = "dp"};
 
 typedef struct {
     const char *name, *q; // as the question has it; what the coordinate is
@@ -64,7 +78,7 @@ static const mechanics systems[] = {
     {"spring", "stretch", {"stiffness"}, "M", "S*q^2/2", &bent, {2}},
     {"particle", "position", {"potential"}, "M", "P", &one, {0}},
     {"spring in gravity", "height", {"stiffness", "gravity"}, "M", "S*q^2/2 + M*G*q", &two, {1, 2}},
-    {"particle", "position", {"potential"}, "M", "P", &two, {0}},
+    {"particle", "position", {"potential"}, "M", "P", &told, {0}},
     {"pendulum", "angle", {"length", "gravity"}, "M*L^2", "-M*G*L*cos(q)", &cosine, {0}},
     {"quartic spring", "stretch", {"stiffness"}, "M", "S*q^4/4", &one, {4}},
 };
@@ -79,6 +93,7 @@ enum { P, T, V, H, DQ, DP };
 #define S(section) (1u << 2 * (section))
 #define R(section) (2u << 2 * (section))
 #define V_FORM (1u << 12)
+#define T_FORM (1u << 15)
 static const task_quality qualities[] = {
     {"p structure", P, 0, "P_q = 0, P_p = 0, v*P_v = P, P != 0", 0, 1},
     {"p truth", P, 1, "P = inertia*v", S(P), 1},
@@ -96,14 +111,16 @@ static const task_quality qualities[] = {
     {"V half", V, 0, "half = 0, near = 0, alone_p = 0, both != 0", 0, 1},
     {"p form", P, 0, "turns = 0, turned != 0", 0, 1},
     {"T form", T, 0, "spins = 0, spun != 0", 0, 1},
-    {"dp/dt form", DP, 0, "bend = 0, force != 0", 0, 1},
+    {"dp/dt form", DP, 0, "slide_p = 0, slide_v = 0, bend = 0, force != 0", 0, 1},
+    {"V first", V, 0, "first = 0, begun != 0", 0, 1},
+    {"p first", P, 0, "leans = 0, leant != 0", 0, 1},
 };
 
 // Potentials come first: forms that are not alive before T is learned are gone after it. That nothing
 // pulls a free particle is learned behind what pulls others.
 #define FIRST (1 << FALL | 1 << FORCE | 1 << BOTH)
 #define LATE ((V_FORM - 1) & ~(S(P) | S(V) | R(V))) // all but these structures and truths
-#define LEARNED .trained = 1, .late = LATE, .behind = FIRST, .due = V_FORM
+#define LEARNED .trained = 1, .late = LATE | T_FORM, .behind = FIRST, .due = V_FORM
 static const task_skill skills[] = {
     [FREE] = {.name = "free particle", .after = FIRST, .needs = V_FORM, .trained = 1},
     [FALL] = {.name = "freefall", LEARNED},
@@ -112,7 +129,8 @@ static const task_skill skills[] = {
     [SIMPLE] = {.name = "simple particle", LEARNED},
     [BOTH] = {.name = "spring in gravity", LEARNED},
     [POTENTIAL] = {.name = "particle", LEARNED},
-    [PENDULUM] = {.name = "pendulum", LEARNED},
+    // The form of its T is rare, and must not wait.
+    [PENDULUM] = {.name = "pendulum", .trained = 1, .late = LATE, .behind = FIRST, .due = V_FORM},
     [QUARTIC] = {.name = "quartic spring", .trained = 0}, // never practised
 };
 
@@ -158,27 +176,34 @@ static uint32_t draw(task_stream *r, int skill, values is, task_problem *p) {
 }
 
 static void bind(task_problem *p, const char *name, const char *text, values is) {
-    char filled[sizeof p->bind[0].text] = "";
+    char filled[sizeof p->bind[0].text];
+    size_t n = 0;
     for (; *text; text++) {
-        char letter[2] = {*text, 0};
         int stands = *text >= 'A' && *text <= 'Z' && is[(int)*text][0];
-        task_add(filled, sizeof filled, "%s", stands ? is[(int)*text] : letter);
+        size_t size = stands ? strlen(is[(int)*text]) : 1;
+        must(n + size < sizeof filled);
+        memcpy(filled + n, stands ? is[(int)*text] : text, size);
+        n += size;
     }
+    filled[n] = 0;
     task_bind(p, name, "%s", filled);
 }
 
-// Where the inertia is M L^2: it is right, or one of the two is and the other is a digit from 2 to 9.
-// Not one value in both places, nor a single digit, unless that is right.
+// The inertia by p and by T is right; or by T a digit; or where it is M L^2, L^2 is right (p first: L or
+// L^2), times a digit from 2 to 9. Not L^2 or L^3, nor a single digit, unless that is right.
 static void bind_inertia(task_problem *p, int squared, values is) {
     long m = strtol(is['M'], NULL, 10), l = strtol(is['L'], NULL, 10);
-    bind(p, "mp", "P/v", is); // the inertia by p, and by T
+    int digit = m * l * l < 10, any = !squared || digit;
+    bind(p, "mp", "P/v", is);
     bind(p, "mT", "p^2/(2*T)", is);
-    bind(p, "turns", squared ? "(mp - inertia)*" FROM2("(mp/L^2-") "*" SQUARES("(mp/M-") : "0", is);
-    bind(p, "spins", squared ? "(mT - inertia)*" FROM2("(mT/L^2-") "*" SQUARES("(mT/M-") : "0", is);
-    bind(p, "turned",
-         !squared || m == l || m * l * l < 10 ? "1" : "(mp - M^3)*(mp - L^3)*" DIGITS("(mp-"), is);
-    bind(p, "spun",
-         !squared || m == l || m * l * l < 10 ? "1" : "(mT - M^3)*(mT - L^3)*" DIGITS("(mT-"), is);
+    bind(p, "nearp", digit ? "1" : FROM2("(mp/L^2-"), is);
+    bind(p, "nearT", !squared ? DIGITS("(mT-") : digit ? "1" : FROM2("(mT/L^2-"), is);
+    bind(p, "turns", squared ? "(mp - inertia)*nearp" : "0", is);
+    bind(p, "spins", "(mT - inertia)*nearT", is);
+    bind(p, "turned", any ? "1" : m == l ? DIGITS("(mp-") : "(mp - L^3)*" DIGITS("(mp-"), is);
+    bind(p, "spun", any ? "1" : m == l ? DIGITS("(mT-") : "(mT - L^3)*" DIGITS("(mT-"), is);
+    bind(p, "leans", any ? "turns" : "turns*" FROM2("(mp/L-"), is);
+    bind(p, "leant", any || m == l || m == 1 ? "turned" : "(mp - L^2)*turned", is);
 }
 
 // Problems whose numbers add up to a multiple of 5 are kept for measuring.
@@ -193,13 +218,20 @@ static void problem(int skill, uint32_t seed, uint32_t number, int held, task_pr
     bind(p, "shape", f->shape, is);
     bind(p, "whole", f->whole, is);
     bind(p, "D", "V - U", is);
+    bind(p, "crest", "V/cos(q)", is);   // c of c*cos(q)
+    bind(p, "rise", "2*V/q - V_q", is); // a of a*q + b*q^2
+    bind(p, "small", PRODUCT("(crest+"), is);
+    bind(p, "medium", MEDIUM("(crest+"), is);
+    bind(p, "large", LARGE("(crest+"), is);
     // Where nothing is asked, 0 is 0 and 1 is not.
-    bind(p, "crest", "V/cos(q)", is);
     bind(p, "alone", f->near || f->sum ? "V" : "0", is);
     bind(p, "near", f->near ? f->near : "0", is);
     bind(p, "sum", f->sum ? f->sum : f->near ? "V" : "1", is);
     bind(p, "half", f->half ? f->half : "0", is);
     bind(p, "both", f->half ? f->whole : "1", is);
+    bind(p, "first", f->first ? f->first : "0", is);
+    bind(p, "begun", !f->first ? "1" : f->sum ? f->sum : "V", is);
+    bind(p, "slide", f->force ? "dp" : "0", is);
     bind(p, "bend", f->bend ? f->bend : "0", is);
     bind(p, "force", f->force ? f->force : "1", is);
     bind_inertia(p, strlen(s->inertia) > 1, is);

@@ -6,7 +6,7 @@
 static const float MALFORMED = -0.1f; // for what breaks the form of an answer
 enum {
     MEMORY = 16, // answers over which a running mean forgets
-    RAREST = 8   // times an advantage counts at most, however rare the quality
+    RAREST = 16  // times an advantage counts at most, however rare the quality
 };
 
 int qgre_named(const char *method) {

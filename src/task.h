@@ -4,7 +4,7 @@
 #define TASK_H
 #include "check.h"
 
-enum { SECTIONS = 8, QUALITIES = 20, SKILLS = 16, BOUND = 20 };
+enum { SECTIONS = 8, QUALITIES = 20, SKILLS = 16, BOUND = 32 };
 
 // A line of the answer, "label = expression" with one blank on each side of the sign.
 typedef struct {

@@ -4,7 +4,7 @@ usage: _showcase.py FOLDER [FIRST LAST]
 
 With two steps: of each journal METHOD-WHAT-SEED.journal, finished or not, the answers of these steps
 that had all qualities, by system, the mean over the trained systems, and the digest of the last
-step's weights. Otherwise, for each run: held-out answers with all qualities, greedy and sampled, over
+step's weights; and the step after which the run first had a score. Otherwise, for each run: held-out answers with all qualities, greedy and sampled, over
 the trained systems, with Wilson's interval; by system; and the step and the tokens drawn until each quality was first
 mastered in one system, and in how many it is mastered at the end.
 """
@@ -33,39 +33,47 @@ def percent(x):
     return "%.0f (%.0f to %.0f)" % (100 * x["share"], 100 * x["low"], 100 * x["high"])
 
 
-def practised(path, first, last, every):
-    """{skill: share of its answers in these steps that had all qualities}, digest; None: not so far."""
-    tried, digest, step = {}, None, 0
+def practised(path, every, window=64):
+    """[(what each skill tried, by its number: of its last 64 answers the share with all qualities)] after
+    each step, {step: {skill: [had all]}}, {step: digest}."""
+    last, scores, answers, digests, now = {}, [], {}, {}, []
     for line in subprocess.run([ASSAY, "journal", path, "--json"], stdout=subprocess.PIPE, text=True).stdout.splitlines():
         r = json.loads(line)
         if r.get("kind") == "reward":
-            now = r["answers"]
-            skills = [(now[i] & 255, now[i + 1]) for i in range(0, len(now), 3)]
+            now = [(r["answers"][i] & 255, r["answers"][i + 1] == every) for i in range(0, len(r["answers"]), 3)]
         if r.get("kind") == "update":
-            step = r["step"]
-            digest = r["digest"] if step == last else digest
-            for skill, has in skills if first <= step <= last else ():
-                tried.setdefault(skill, []).append(has)
-    if step < last:
-        return None
-    return {k: sum(h == every for h in v) / len(v) for k, v in tried.items()}, digest
+            digests[r["step"]], of = r["digest"], answers.setdefault(r["step"], {})
+            for skill, right in now:
+                of.setdefault(skill, []).append(right)
+                last[skill] = (last.get(skill, []) + [right])[-window:]
+            scores.append({k: sum(v) / len(v) for k, v in last.items()})
+    return scores, answers, digests
 
 
 def compare(folder, first, last):
     known = json.load(open("vectors/hamilton/eval.json"))  # names of qualities and skills, in order
     every = (1 << len(known["greedy"]) - 1) - 1  # "all" is none of them
-    names = sorted(n for n in os.listdir(folder) if n.endswith(".journal"))
-    runs = {n: practised(folder + "/" + n, first, last, every) for n in names}
-    count = max([max(r[0]) + 1 for r in runs.values() if r], default=0)
-    if not count:
+    count = len(known["skills"]) - 1  # one is never practised
+    names = sorted(n[: -len(".journal")] for n in os.listdir(folder) if n.endswith(".journal"))
+    runs = {n: practised("%s/%s.journal" % (folder, n), every) for n in names}
+    runs = {n: r for n, r in runs.items() if len(r[0]) >= last}
+    if not runs:
         sys.exit("no journal in %s has step %d" % (folder, last))
     print("| run | mean | " + " | ".join(list(known["skills"])[:count]) + " | digest |")
     print("|---" * (3 + count) + "|")
-    for n, r in runs.items():
-        if r:
-            each = " | ".join("%.0f" % (100 * r[0][k]) if k in r[0] else "-" for k in range(count))
-            mean = sum(r[0].get(k, 0) for k in range(count)) / count
-            print("| %s | %.1f | %s | %s |" % (n[: -len(".journal")], 100 * mean, each, r[1][:16]))
+    for n, (_, answers, digests) in runs.items():
+        tried = [sum((answers[s].get(k, []) for s in range(first, last + 1)), []) for k in range(count)]
+        shares = [sum(t) / len(t) if t else None for t in tried]
+        each = " | ".join("-" if x is None else "%.0f" % (100 * x) for x in shares)
+        print("| %s | %.1f | %s | %s |" % (n, 100 * sum(x or 0 for x in shares) / count, each, digests[last][:16]))
+    print("\nsteps to a score (mean over %d systems of the share of right answers among the last 64 of each)" % count)
+    marks = (5, 10, 15, 20, 30, 40, 50)
+    print("| run | " + " | ".join("%d%%" % m for m in marks) + " | score after step %d |" % last)
+    print("|---" * (2 + len(marks)) + "|")
+    for n, (scores, _, _) in runs.items():
+        mean = [100 * sum(s.values()) / count for s in scores[:last]]
+        when = [next((str(i + 1) for i, x in enumerate(mean) if x >= m), "-") for m in marks]
+        print("| %s | %s | %.1f |" % (n, " | ".join(when), mean[last - 1]))
 
 
 def main():

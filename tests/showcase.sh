@@ -18,7 +18,7 @@ for seed in ${SEEDS:-1 2 3}; do
             resume=
             [ -e "$run.journal" ] && resume=--resume
             $program train $model --task hamilton --method $method --what $what --out "$run" \
-                --steps "${STEPS:-1000}" --warmup 10 --lr $rate --clip $clip --batch 128 --group 16 --seed "$seed" \
+                --steps "${STEPS:-1200}" --warmup 10 --lr $rate --clip $clip --batch 128 --group 16 --seed "$seed" \
                 ${JOBS:+--jobs $JOBS} $resume 2>>"$run.log" || exit 1
             $program eval "$run" --task hamilton --problems 50 --samples 4 --json "$run.json" \
                 ${JOBS:+--jobs $JOBS} || exit 1

@@ -25,7 +25,7 @@ import corpus  # noqa: E402
 DRIVER = os.path.join(ROOT, os.environ.get("TASK", "build/gcc/test_task"))
 q, p, v = sp.symbols("q p v")
 LABELS = ["p", "T", "V", "H", "dq/dt", "dp/dt"]
-HAMILTON = [f"{name} {grade}" for name in LABELS for grade in ("structure", "truth")] + ["V form", "V half", "p form", "T form", "dp/dt form"]
+HAMILTON = [f"{name} {grade}" for name in LABELS for grade in ("structure", "truth")] + ["V form", "V half", "p form", "T form", "dp/dt form", "V first", "p first"]
 SLOPES = ["structure", "truth"]
 SKILLS = {
     "hamilton": [
@@ -37,6 +37,7 @@ TERMS = {"simple particle": 1, "particle": 2}  # of a potential that is told
 POWERS = {"free particle": set(), "freefall": {1}, "constant force": {1}, "spring": {2}, "quartic spring": {4}, "spring in gravity": {1, 2}}
 DIGITS = set(range(2, 10))
 PRODUCTS = {a * b for a in DIGITS for b in DIGITS} - set(range(10))  # of two digits, and no digit
+PRODUCTS_OF_3 = PRODUCTS | {a * b for a in DIGITS for b in PRODUCTS}
 MULTIPLY = "·"
 
 
@@ -275,32 +276,56 @@ def judge_hamilton(question, answer):
         """What V has in front of the form that its system has."""
         return coefficient(V, {"freefall": q, "constant force": -q, "spring": q**2 / 2, "pendulum": -sp.cos(q)}[system])
 
+    def mixed(V):
+        """No single power of q, nor a sine or cosine."""
+        return not any(is_zero(q * sp.diff(V, q) - i * V) for i in range(5)) and not is_zero(sp.diff(V, q, 2) + V)
+
     def rare(V):
         """V has the form that is rare: with a number that is right or one of few, or as a sum of different powers."""
         if len(terms) == 2:
-            powerless = not any(is_zero(q * sp.diff(V, q) - i * V) for i in range(5))
-            return only(V, q) and powerless and not is_zero(sp.diff(V, q, 2) + V)
-        return number(V) in {number(right[2])} | (PRODUCTS if system in ("freefall", "pendulum") else DIGITS | {1})
+            return only(V, q) and mixed(V)
+        return number(V) in {number(right[2])} | {"freefall": PRODUCTS, "pendulum": PRODUCTS_OF_3}.get(system, DIGITS | {1})
 
     def half(V):
-        """Both terms are there and one at least is right; or the number is, or one value of two, or two of three."""
+        """Both terms are there and one at least is right; or the number is, or one value of two, or a pendulum's length."""
         if len(terms) == 2:
             wrong = sp.expand(V - right[2])
             return potential(V) and (is_zero(wrong) or len(powers(wrong, q)) == 1)
-        known = {"freefall": [m, g], "pendulum": [m * g, m * l, g * l]}.get(system)
-        return rare(V) and (not known or number(V) in {number(right[2])} | {k * x for k in DIGITS for x in known})
+        partly = {"freefall": {k * x for k in DIGITS for x in (m, g)}, "pendulum": {k * l for k in PRODUCTS}}.get(system)
+        return rare(V) and (not partly or number(V) in {number(right[2])} | partly)
+
+    def first(V):
+        """A sine or cosine at all; of two terms the lower is right, or a product, and another there; a negative V."""
+        if system == "pendulum":
+            return not is_zero(V) and any(is_zero(sp.diff(V, x, 2) + V) for x in (q, p))
+        wrong = V - right[2]
+        if system == "constant force":
+            ones = DIGITS | {1}
+            return is_zero(wrong) or coefficient(V, -q) in ones or coefficient(V, -(q**2) / 2) in ones | {sp.Rational(1, n) for n in ones}
+        if system == "spring in gravity":
+            return mixed(V) and coefficient(2 * V / q - sp.diff(V, q), sp.Integer(1)) in {m * g} | PRODUCTS
+        return rare(V) and is_zero(q * sp.diff(wrong, q) - max(given) * wrong)
 
     def inertia(I):
-        """One of mass and squared length is right, or both; nothing that needs no reading."""
-        paid = {m * l**2} | {k * l**2 for k in DIGITS} | {m * k**2 for k in DIGITS}
-        cheap = {m**3, l**3} | DIGITS | {1}
-        return coefficient(I, sp.Integer(1)) in (paid if m == l or m * l**2 < 10 else paid - cheap)
+        """The squared length is right, or all; nothing that needs no reading."""
+        paid = {m * l**2} | ({k * l**2 for k in DIGITS} if m * l**2 > 9 else set())
+        return coefficient(I, sp.Integer(1)) in (paid if m == l or m * l**2 < 10 else paid - {l**3} - DIGITS - {1})
+
+    def turned(T):
+        """The inertia that T has: the squared length is right, or all; or of other systems a digit."""
+        return not is_zero(T) and (inertia(p**2 / (2 * T)) if swings else coefficient(p**2 / (2 * T), sp.Integer(1)) in {m, 1} | DIGITS)
+
+    def leans(I):
+        """One length is right, at least."""
+        number = coefficient(I, sp.Integer(1))
+        cheap = DIGITS | {1} | ({l**2, l**3} if m != l else set())
+        return inertia(I) or (m * l**2 > 9 and number in {k * l for k in DIGITS} - cheap)
 
     def bent(dp):
-        """dp/dt has what is left of each term's power, or the sine. What its coefficients are, p and v in them, is not asked."""
+        """dp/dt has what is left of each term's power, or the sine. What its coefficients are is not asked."""
         if system == "pendulum":
-            return not is_zero(dp) and not depends(dp / sp.sin(q), q)
-        return powers(dp, q) == {n - 1 for n in terms}
+            return only(dp, q) and not is_zero(dp) and not depends(dp / sp.sin(q), q)
+        return only(dp, q) and powers(dp, q) == {n - 1 for n in terms}
 
     moves = system != "free particle"
     asks_form = len(terms) == 2 or system in ("freefall", "constant force", "spring", "pendulum")
@@ -316,8 +341,10 @@ def judge_hamilton(question, answer):
     truth = [holds(lambda e: is_zero(e - r), e[label]) for label, r in zip(LABELS, right)]
     bits = [b for pair in zip(structure, truth) for b in pair]
     bits += [not asks_form or holds(rare, V), not asks_form or holds(half, V)]
-    bits += [not swings or holds(lambda P: inertia(P / v), P), not swings or holds(lambda T: not is_zero(T) and inertia(p**2 / (2 * T)), T)]
+    bits += [not swings or holds(lambda P: inertia(P / v), P), holds(turned, T)]
     bits += [not (swings or len(terms) == 2) or holds(bent, dp)]
+    bits += [not (swings or len(terms) == 2 or system == "constant force") or holds(first, V)]
+    bits += [not swings or holds(lambda P: leans(P / v), P)]
     return True, {name for name, bit in zip(HAMILTON, bits) if bit}
 
 
@@ -398,8 +425,8 @@ def on_the_way(r, question, right):
     lines = list(right)
     m, g, l = (values.get(name, 1 + r.below(9)) for name in ("mass", "gravity", "length"))
     a, b, k = 1 + r.below(9), 1 + r.below(9), 1 + r.below(10)
-    I = r.one([l * l**2, m * m**2, k, k * l**2, m * k**2, m * l, m, l**2, -m * l**2, m * l**2 + 1])
-    number = r.one([a * b, -a * b, m * k, g * k, m * g * k, m * l * k, g * l * k, -m * g * l, m * g * l, k, -k, 10 * k, 3 * a + b])
+    I = r.one([l * l, l * k, l * l**2, m * m**2, k, k * l**2, m * k**2, m * l, m, l**2, -m * l**2, m * l**2 + 1, a * b, a * b * k])
+    number = r.one([a * b, -a * b, m * k, g * k, m * g * k, m * l * k, g * l * k, -m * g * l, m * g * l, k, -k, 10 * k, 3 * a + b, a * b * k, l * a * b])
     x = [q**n for n in range(1, 5)]
     for _ in range(1 + r.below(3)):
         i = r.one([0, 1, 2, 2, 5, 5])
@@ -409,9 +436,9 @@ def on_the_way(r, question, right):
         elif i == 1:
             lines[1] = p**2 / (2 * I) if r.below(4) else p**2 / I
         elif i == 2 and system == "pendulum":
-            lines[2] = r.one([number, -abs(number), -abs(number)]) * r.one([sp.cos(q), sp.cos(q), sp.cos(q), sp.sin(q)])
+            lines[2] = r.one([number, -abs(number), -abs(number)]) * r.one([sp.cos(q), sp.cos(q), sp.cos(q), sp.sin(q), sp.sin(p), sp.cos(q) * v])
         elif i == 2 and len(terms) < 2:
-            lines[2] = number * r.one([q, q, q**2 / 2, r.one(x), sp.diff(right[2], q) * q / 2])
+            lines[2] = number * r.one([q, q, q**2 / 2, q**2 / (2 * k * number), q**2 / (2 * number**2), r.one(x), sp.diff(right[2], q) * q / 2])
         elif len(terms) == 2:
             lines[i] = r.one([
                 terms[0], terms[1], terms[0] + k * terms[1], terms[1] - k * terms[0], a * terms[0] - b * terms[1], right[i] + k * r.one(x),

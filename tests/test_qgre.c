@@ -70,7 +70,7 @@ static void done(group *g) {
     for (int i = 0; i < 8; i++) free(g->id[i]);
 }
 
-static int near(float a, double b) { return fabs((double)a - b) < 1e-6; }
+static int near(float a, double b) { return fabs((double)a - b) < 1e-6 * (1 + fabs(b)); }
 
 // Every token of an answer has this advantage from .. to - 1.
 static int all_are(const float *x, int from, int to, double value) {
@@ -416,26 +416,27 @@ static void rarity_of_all(const tokenizer *t) {
     group g;
     wide.window = 16;
     // By what passes: p structure 1/3 and -1, p truth 2/3 and -2/3, and the same of T. Windows of 16
-    // make that 16/16 = 1, 16/4 = 4, 16/2 = 8 and, for one of 16, 8 and not 16 times as much.
+    // make that 16/16 = 1, 16/4 = 4, 16/2 = 8 and 16/1 = 16 times as much.
     qgre q = fresh(t, QGRE_CREDIT);
     q.o.task = &wide, fill(&q, 16, 4, 2, 1);
     judge(&q, &g, text, 4);
     check(all_are(g.advantage[0], 1, 3, 1. / 3 + 4 * 2. / 3) &&
-              all_are(g.advantage[0], 4, 7, 8 * 1. / 3 + 8 * 2. / 3),
-          "rarity: one over the share of the window, 8 at most");
-    check(all_are(g.advantage[1], 1, 3, 3) && all_are(g.advantage[1], 4, 6, 8. / 3 - 16. / 3) &&
-              all_are(g.advantage[2], 1, 3, 1. / 3 - 8. / 3) && all_are(g.advantage[2], 4, 7, 8),
+              all_are(g.advantage[0], 4, 7, 8 * 1. / 3 + 16 * 2. / 3),
+          "rarity: one over the share of the window");
+    check(all_are(g.advantage[1], 1, 3, 3) && all_are(g.advantage[1], 4, 6, 8. / 3 - 32. / 3) &&
+              all_are(g.advantage[2], 1, 3, 1. / 3 - 8. / 3) &&
+              all_are(g.advantage[2], 4, 7, 40. / 3),
           "rarity: of what is missing as well, each quality by its own");
-    check(all_are(g.advantage[3], 1, 3, -1 - 8. / 3) && all_are(g.advantage[3], 4, 6, -8 - 16. / 3),
+    check(all_are(g.advantage[3], 1, 3, -1 - 8. / 3) && all_are(g.advantage[3], 4, 6, -8 - 32. / 3),
           "rarity: of an answer that has nothing");
     check(near(g.advantage[0][0], 0) && near(g.advantage[3][3], 0), "rarity: labels earn nothing");
     done(&g);
     q = fresh(t, QGRE_UNIFORM);
     q.o.task = &wide, fill(&q, 16, 4, 2, 1);
     judge(&q, &g, text, 4);
-    check(all_are(g.advantage[0], 1, 3, 11. / 2) && all_are(g.advantage[0], 4, 7, 11. / 2) &&
-              all_are(g.advantage[1], 1, 3, 1. / 6) && all_are(g.advantage[2], 1, 3, 17. / 6) &&
-              all_are(g.advantage[3], 4, 6, -17. / 2),
+    check(all_are(g.advantage[0], 1, 3, 49. / 6) && all_are(g.advantage[0], 4, 7, 49. / 6) &&
+              all_are(g.advantage[1], 1, 3, -5. / 2) && all_are(g.advantage[2], 1, 3, 11. / 2) &&
+              all_are(g.advantage[3], 4, 6, -67. / 6),
           "rarity: uniform has the mean of both sections");
     done(&g);
     q = fresh(t, QGRE_GATED);
@@ -444,11 +445,11 @@ static void rarity_of_all(const tokenizer *t) {
     check(all_are(g.advantage[0], 1, 3, 1. / 3) && all_are(g.advantage[0], 4, 7, 8. / 3),
           "rarity: with gates, of what counts");
     done(&g);
-    // None of 16: 8. 3 of 16: 16/3. Half of them: 2. All but one: 16/15.
+    // None of 16 counts as one: 16. 3 of 16: 16/3. Half of them: 2. All but one: 16/15.
     q = fresh(t, QGRE_CREDIT);
     q.o.task = &wide, fill(&q, 15, 0, 8, 3);
     judge(&q, &g, text, 4);
-    check(all_are(g.advantage[0], 1, 3, 16. / 45 + 8 * 2. / 3) &&
+    check(all_are(g.advantage[0], 1, 3, 16. / 45 + 16 * 2. / 3) &&
               all_are(g.advantage[0], 4, 7, 2. / 3 + 32. / 9),
           "rarity: none, three, half, all but one");
     done(&g);
@@ -457,6 +458,14 @@ static void rarity_of_all(const tokenizer *t) {
     check(all_are(g.advantage[0], 1, 3, 1) && all_are(g.advantage[0], 4, 7, 1),
           "rarity: not before the window is full, though the group fills it");
     done(&g);
+    // A window of 32, of which the first half has them: 32/16 = 2, 32/4 = 8, 32/2 = 16, and 16 for one.
+    wide.window = 32, fill(&q, 16, 4, 2, 1), q.now.skill[0].seen = 32;
+    judge(&q, &g, text, 4);
+    check(all_are(g.advantage[0], 1, 3, 2. / 3 + 8 * 2. / 3) &&
+              all_are(g.advantage[0], 4, 7, 16. / 3 + 16 * 2. / 3),
+          "rarity: 16 at most");
+    done(&g);
+    wide.window = 16;
     // Its worth and its rarity: of T structure, half of 8.
     task_quality half[4];
     memcpy(half, qualities, sizeof half);
@@ -484,12 +493,12 @@ static void rarity_elsewhere(const tokenizer *t) {
               all_are(g.advantage[0], 1, 3, 2 + 8) && all_are(g.advantage[0], 4, 7, 1 + 4),
           "rarity: what breaks the form costs the worst line with it");
     done(&g);
-    // One alone: against means of 1/2 and 1/4, by rarities of 1 and 8.
+    // One alone: against means of 1/2 and 1/4, by rarities of 1 and 16.
     q = fresh(t, QGRE_CREDIT);
     q.o.task = &wide, fill(&q, 16, 0, 16, 16);
     q.now.skill[0].mean[0] = .5f, q.now.skill[0].mean[1] = .25f;
     judge(&q, &g, cut, 1);
-    check(all_are(g.advantage[0], 1, 3, .5 + 8 * .75), "rarity: in a group of one");
+    check(all_are(g.advantage[0], 1, 3, .5 + 16 * .75), "rarity: in a group of one");
     done(&g);
     // A window of ten, groups of four in which one has p truth. After twelve answers the last ten
     // have it twice, and after sixteen: 10/2 = 5. All have their structure, none T truth.
@@ -502,7 +511,7 @@ static void rarity_elsewhere(const tokenizer *t) {
         done(&g);
     }
     check(ok, "rarity: of the last answers, without those that are judged");
-    // Another skill, whose p is 8: by its own window, 16/8 and 16/16; by the first one's, 1 and 8.
+    // Another skill, whose p is 8: by its own window, 16/8 and 16/16; by the first one's, 1 and 16.
     static const char *const second[] = {"p = 8", "p = q"};
     q = fresh(t, QGRE_CREDIT);
     q.o.task = &wide, fill(&q, 8, 16, 16, 16);

@@ -21,7 +21,7 @@ static void check(int ok, const char *what, const char *found) {
 }
 
 static const uint32_t points[2] = {7, 9};
-static const uint32_t ALL_PASSED = (1 << 17) - 1; // the qualities of the task hamilton
+static const uint32_t ALL_PASSED = (1 << 19) - 1; // the qualities of the task hamilton
 
 enum { FREE, FALL, FORCE, SPRING, SIMPLE, BOTH, POTENTIAL, PENDULUM, QUARTIC };
 
@@ -165,9 +165,11 @@ static void rests(void) {
         {"p form", "p", "", 1},
         {"T form", "T", "", 1},
         {"dp/dt form", "dp/dt", "", 1},
+        {"V first", "V", "", 1},
+        {"p first", "p", "", 1},
     };
     enum { ALL = sizeof is / sizeof *is };
-    check(hamilton.qualities == ALL, "there are 17 qualities", "");
+    check(hamilton.qualities == ALL, "there are 19 qualities", "");
     for (int i = 0; i < hamilton.qualities && i < ALL; i++) {
         const task_quality *q = &hamilton.quality[i];
         char on[512], what[640], found[640];
@@ -187,6 +189,7 @@ static void tree(void) {
     static const char rest[] =
         "p truth, T structure, T truth, H structure, H truth, dq/dt structure, dq/dt truth, "
         "dp/dt structure, dp/dt truth";
+    static const char form[] = ", T form";
     static const char three[] = "freefall, constant force, spring in gravity";
     static const char *const name[] = {
         "free particle",     "freefall", "constant force", "spring",         "simple particle",
@@ -198,6 +201,8 @@ static void tree(void) {
         const task_skill *s = &hamilton.skill[i];
         int waits = i != FREE && i != QUARTIC;
         char after[256], behind[256], needs[512], late[512], due[512], what[64], found[2560];
+        char all[512];
+        snprintf(all, sizeof all, "%s%s", waits ? rest : "", waits && i != PENDULUM ? form : "");
         skill_names(s->after, after);
         skill_names(s->behind, behind);
         names(s->needs, needs);
@@ -208,7 +213,7 @@ static void tree(void) {
         snprintf(what, sizeof what, "%s: what comes before it, and what is late", name[i]);
         check(!strcmp(s->name, name[i]) && s->trained == (i != QUARTIC) &&
                   !strcmp(after, i == FREE ? three : "") &&
-                  !strcmp(needs, i == FREE ? "V form" : "") && !strcmp(late, waits ? rest : "") &&
+                  !strcmp(needs, i == FREE ? "V form" : "") && !strcmp(late, all) &&
                   !strcmp(behind, waits ? three : "") && !strcmp(due, waits ? "V form" : ""),
               what, found);
     }
@@ -391,13 +396,13 @@ static void spring(void) {
         {"p = 9*v^2", "p structure, p truth"},
         {"p = 0*v", "p structure, p truth"},
         {"p = p", "p structure, p truth"},
-        {"T = 9*v^2/2", "T structure, T truth, H structure"},
-        {"T = p*v/2", "T structure, T truth, H structure"},
-        {"T = p^2/18 + 1", "T structure, T truth, H structure"},
-        {"T = p^2*q/18", "T structure, T truth, H structure"},
-        {"T = p^2*v/18", "T structure, T truth, H structure"},
-        {"T = p^3/18", "T structure, T truth, H structure"},
-        {"T = 0", "T structure, T truth, H structure"},
+        {"T = 9*v^2/2", "T structure, T truth, H structure, T form"},
+        {"T = p*v/2", "T structure, T truth, H structure, T form"},
+        {"T = p^2/18 + 1", "T structure, T truth, H structure, T form"},
+        {"T = p^2*q/18", "T structure, T truth, H structure, T form"},
+        {"T = p^2*v/18", "T structure, T truth, H structure, T form"},
+        {"T = p^3/18", "T structure, T truth, H structure, T form"},
+        {"T = 0", "T structure, T truth, H structure, T form"},
         {"V = 4*x^2/2", "V structure, V truth, H structure, V form, V half"},
         {"V = 4*Q^2/2", "V structure, V truth, H structure, V form, V half"},
         {"V = 4*p^2/2", "V structure, V truth, H structure, V form, V half"},
@@ -418,33 +423,33 @@ static void spring(void) {
         {"dp/dt = -U_q", "dp/dt structure, dp/dt truth"},
         {"p = inertia*v", "p structure, p truth"},
         // Nothing said.
-        {"p = 0|T = 0|V = 0|H = 0|dq/dt = 0|dp/dt = 0", NOTHING ", V form, V half"},
-        {"p = |T = |V = |H = |dq/dt = |dp/dt = ", NOTHING ", V form, V half"},
+        {"p = 0|T = 0|V = 0|H = 0|dq/dt = 0|dp/dt = 0", NOTHING ", V form, V half, T form"},
+        {"p = |T = |V = |H = |dq/dt = |dp/dt = ", NOTHING ", V form, V half, T form"},
         {"p = mass|T = stiffness|V = spring|H = stretch q|dq/dt = 9|dp/dt = 4",
-         NOTHING ", V form, V half"},
-        {"p = p|T = T|V = V|H = H|dq/dt = dq/dt|dp/dt = dp/dt", NOTHING ", V form, V half"},
-        {"T = ", "T structure, T truth, H structure"},
+         NOTHING ", V form, V half, T form"},
+        {"p = p|T = T|V = V|H = H|dq/dt = dq/dt|dp/dt = dp/dt", NOTHING ", V form, V half, T form"},
+        {"T = ", "T structure, T truth, H structure, T form"},
         // Values that are none.
-        {"T = p^2/(2*0)", "T structure, T truth, H structure"},
-        {"T = p^2/(p - p)", "T structure, T truth, H structure"},
+        {"T = p^2/(2*0)", "T structure, T truth, H structure, T form"},
+        {"T = p^2/(p - p)", "T structure, T truth, H structure, T form"},
         {"H = 1/0", "H structure, H truth, dq/dt structure, dp/dt structure"},
         {"T = 1/0|V = 1/0|H = 1/0|dq/dt = 1/0|dp/dt = 1/0",
          "T structure, T truth, V structure, V truth, H structure, H truth, " EQUATIONS
-         ", V form, V half"},
+         ", V form, V half, T form"},
         {"V = 2*q^2 + 0/0", "V structure, V truth, H structure, V form, V half"},
-        {"T = p^99", "T structure, T truth, H structure"},
-        {"T = p^2^2", "T structure, T truth, H structure"},
-        {"T = 9^9^9", "T structure, T truth, H structure"},
-        {"T = ((((p^16)^16)^16)^16)", "T structure, T truth, H structure"},
-        {"T = p^2/(2*99999999999999999999)", "T structure, T truth, H structure"},
-        {"T = p^2/(2*9), p^2/(2*4)", "T structure, T truth, H structure"},
-        {"T = p^2/18 or p^2/2", "T structure, T truth, H structure"},
-        {"T = p^2/18;", "T structure, T truth, H structure"},
-        {"T = $p^2/18$", "T structure, T truth, H structure"},
+        {"T = p^99", "T structure, T truth, H structure, T form"},
+        {"T = p^2^2", "T structure, T truth, H structure, T form"},
+        {"T = 9^9^9", "T structure, T truth, H structure, T form"},
+        {"T = ((((p^16)^16)^16)^16)", "T structure, T truth, H structure, T form"},
+        {"T = p^2/(2*99999999999999999999)", "T structure, T truth, H structure, T form"},
+        {"T = p^2/(2*9), p^2/(2*4)", "T structure, T truth, H structure, T form"},
+        {"T = p^2/18 or p^2/2", "T structure, T truth, H structure, T form"},
+        {"T = p^2/18;", "T structure, T truth, H structure, T form"},
+        {"T = $p^2/18$", "T structure, T truth, H structure, T form"},
         {"V = 4*q\xc3\xb2/2", "V structure, V truth, H structure, V form, V half"},
         {"V = 4*q\xff^2/2", "V structure, V truth, H structure, V form, V half"},
         // No answer in six lines.
-        {"T = 9*v^2/2 = p^2/(2*9)", "T structure, T truth, H structure"},
+        {"T = 9*v^2/2 = p^2/(2*9)", "T structure, T truth, H structure, T form"},
         {"p = mass = 9", "p structure, p truth"},
         {"T = p^2/18\nT = p^2/2", "not formed"},
         {"T = p^2/18\nT = p^2/18", "not formed"},
@@ -487,7 +492,7 @@ static void systems(void) {
     static const struct {
         int skill;
         const char *question, *right[6];
-        variant of[52]; // the last one empty
+        variant of[60]; // the last one empty
     } is[] = {
         {FREE,
          "free particle, position q, mass = 3\nderive",
@@ -500,7 +505,7 @@ static void systems(void) {
           {"H = p^2/6 + q|dp/dt = -1", "H structure, H truth, dp/dt truth"},
           {"p = 0|T = 0|V = 0|H = 0|dq/dt = 0|dp/dt = 0",
            "p structure, p truth, T structure, T truth, H structure, H truth, dq/dt structure, "
-           "dq/dt truth"},
+           "dq/dt truth, T form"},
           {"dp/dt = 1", "dp/dt structure, dp/dt truth"}}},
         {FALL,
          "freefall, height q, mass = 5, gravity = 9\nderive",
@@ -525,10 +530,11 @@ static void systems(void) {
          "constant force, position q, force = 7, mass = 1\nderive",
          {"v", "p^2/2", "-7*q", "p^2/2 - 7*q", "p", "7"},
          {{"", ""},
-          {"V = 7*q|H = p^2/2 + 7*q|dp/dt = -7", "V truth, H truth, dp/dt truth, V form, V half"},
+          {"V = 7*q|H = p^2/2 + 7*q|dp/dt = -7",
+           "V truth, H truth, dp/dt truth, V form, V half, V first"},
           {"V = -1*q|H = p^2/2 - q|dp/dt = 1", "V truth, H truth, dp/dt truth"},
-          {"V = -7/2*q", "V truth, H structure, V form, V half"},
-          {"V = -7*v", NO_V},
+          {"V = -7/2*q", "V truth, H structure, V form, V half, V first"},
+          {"V = -7*v", NO_V ", V first"},
           {"H = p^2/2 + 7*q", "H structure, H truth, dp/dt structure"},
           {"dp/dt = -7", "dp/dt structure, dp/dt truth"},
           {"dq/dt = 1", "dq/dt structure, dq/dt truth"},
@@ -536,7 +542,7 @@ static void systems(void) {
         {FORCE,
          "constant force, position q, mass = 1, force = 12\nderive",
          {"v", "p^2/2", "-12*q", "p^2/2 - 12*q", "p", "12"},
-         {{"", ""}, {"V = -11*q", "V truth, H structure, V form, V half"}}},
+         {{"", ""}, {"V = -11*q", "V truth, H structure, V form, V half, V first"}}},
         {FALL,
          "freefall, height q, mass = 2, gravity = 11\nderive",
          {"2*v", "p^2/4", "22*q", "p^2/4 + 22*q", "p/2", "-22"},
@@ -580,24 +586,24 @@ static void systems(void) {
          {"6*v", "p^2/12", "2*q^2 + 42*q", "p^2/12 + 2*q^2 + 42*q", "p/6", "-4*q - 42"},
          {{"", ""},
           {"V = 2*q^2|H = p^2/12 + 2*q^2|dp/dt = -4*q",
-           "V structure, V truth, H truth, dp/dt truth, V form, V half, dp/dt form"},
-          {"V = 42*q", NO_V},
-          {"V = q^2 - q", "V truth, H structure, V half"},
-          {"V = 2*q^2 + 5*q", "V truth, H structure"},
+           "V structure, V truth, H truth, dp/dt truth, V form, V half, dp/dt form, V first"},
+          {"V = 42*q", NO_V ", V first"},
+          {"V = q^2 - q", "V truth, H structure, V half, V first"},
+          {"V = 2*q^2 + 5*q", "V truth, H structure, V first"},
           {"V = 3*q^2 + 42*q", "V truth, H structure"},
-          {"V = 2*q^2 - 42*q", "V truth, H structure"},
-          {"V = 2*q^2 + 42*q + 1", "V structure, V truth, H structure, V half"},
-          {"V = 2*q^2 + 42*q + q^3", "V structure, V truth, H structure, V half"},
-          {"V = 2*q^2 + 2*q^2", NO_V},
-          {"V = 2*q^2 + p", NO_V},
-          {"V = 2*q^2 + 42*q + p", NO_V},
-          {"V = 2*q^2 + 42*q + v", NO_V},
-          {"V = 2*q^2 + p*q", NO_V},
-          {"V = v*q + q^2", NO_V},
-          {"V = 2*q^2 + v*q", NO_V},
-          {"V = 42*cos(q)", NO_V},
-          {"V = 42", NO_V},
-          {"V = 1/0", NO_V},
+          {"V = 2*q^2 - 42*q", "V truth, H structure, V first"},
+          {"V = 2*q^2 + 42*q + 1", "V structure, V truth, H structure, V half, V first"},
+          {"V = 2*q^2 + 42*q + q^3", "V structure, V truth, H structure, V half, V first"},
+          {"V = 2*q^2 + 2*q^2", NO_V ", V first"},
+          {"V = 2*q^2 + p", NO_V ", V first"},
+          {"V = 2*q^2 + 42*q + p", NO_V ", V first"},
+          {"V = 2*q^2 + 42*q + v", NO_V ", V first"},
+          {"V = 2*q^2 + p*q", NO_V ", V first"},
+          {"V = v*q + q^2", NO_V ", V first"},
+          {"V = 2*q^2 + v*q", NO_V ", V first"},
+          {"V = 42*cos(q)", NO_V ", V first"},
+          {"V = 42", NO_V ", V first"},
+          {"V = 1/0", NO_V ", V first"},
           {"p = 7*v", "p truth"},
           {"dp/dt = -4*q", NO_FORCE},
           {"dp/dt = -42", NO_FORCE},
@@ -605,6 +611,8 @@ static void systems(void) {
           {"dp/dt = -4*q - 42 - q^2", NO_FORCE},
           {"dp/dt = q + 7", "dp/dt structure, dp/dt truth"},
           {"dp/dt = -4*q + 42", "dp/dt structure, dp/dt truth"},
+          {"dp/dt = -4*q - p", NO_FORCE},
+          {"dp/dt = -4*q - 42*v", NO_FORCE},
           {"dp/dt = -4*p - 42", NO_FORCE},
           {"dp/dt = 0", NO_FORCE},
           {"dp/dt = 1/0", NO_FORCE},
@@ -614,12 +622,16 @@ static void systems(void) {
          {"3*v", "p^2/6", "9*q^3 + 2*q^4/4", "p^2/6 + 9*q^3 + 2*q^4/4", "p/3", "-27*q^2 - 2*q^3"},
          {{"", ""},
           {"V = q^3*(9 + q/2)|dp/dt = -q^2*(27 + 2*q)", ""},
-          {"V = 9*q^4 + 2*q^3/4", "V truth, H structure, V half"},
+          {"V = 9*q^4 + 2*q^3/4", "V truth, H structure, V half, V first"},
           {"V = 9*q^3 + q^4", "V truth, H structure"},
-          {"V = 7*q^3 + q^4/2", "V truth, H structure"},
-          {"V = 9*q^3", NO_V},
-          {"V = 9*q^3 + 2*q^4/4 + q", "V structure, V truth, H structure, V half"},
-          {"V = 9*q^3 + q", "V structure, V truth, H structure, V half"},
+          {"V = 7*q^3 + q^4/2", "V truth, H structure, V first"},
+          {"V = 9*q^3/3 + 2*q^4/4", "V truth, H structure, V first"},
+          {"V = 9*q^3", NO_V ", V first"},
+          {"V = 2*q^4/4", NO_V ", V first"},
+          {"V = 9*q^3 + p", NO_V ", V first"},
+          {"V = 9*q^3 + v*q^4", NO_V ", V first"},
+          {"V = 9*q^3 + 2*q^4/4 + q", "V structure, V truth, H structure, V half, V first"},
+          {"V = 9*q^3 + q", "V structure, V truth, H structure, V half, V first"},
           {"dp/dt = 27*q^2 + 2*q^3", "dp/dt structure, dp/dt truth"},
           {"dp/dt = q^2 - q^3", "dp/dt structure, dp/dt truth"},
           {"dp/dt = -9*q^3 - 2*q^4/4", NO_FORCE},
@@ -632,11 +644,16 @@ static void systems(void) {
          {{"", ""},
           {"V = 21*cos(q)|H = p^2/18 + 21*cos(q)|dp/dt = 21*sin(q)",
            "V truth, H truth, dp/dt truth, V form, V half"},
-          {"V = 21*(1 - cos(q))", NO_V},
+          {"V = 21*(1 - cos(q))", NO_V ", V first"},
+          {"V = cos(q)/2 + sin(q)", NO_V},
+          {"V = 3*sin(p)", NO_V},
+          {"V = cos(q) + cos(p)", NO_V ", V first"},
+          {"V = cos(2*q)", NO_V ", V first"},
+          {"V = 0", NO_V ", V first"},
           {"V = -21*sin(q)", NO_V},
-          {"p = 1*v", "p truth, p form"},
-          {"p = 4*v", "p truth"},
-          {"T = p^2/8", "T truth, H structure"},
+          {"p = 1*v", "p truth, p form, p first"},
+          {"p = 4*v", "p truth, p form, p first"},
+          {"T = p^2/8", "T truth, H structure, T form"},
           {"T = p^2/2", "T truth, H structure, T form"},
           {"dp/dt = -21*q", NO_FORCE}}},
         {PENDULUM,
@@ -645,22 +662,22 @@ static void systems(void) {
          {{"", ""},
           {"p = 4*3^2*v|T = p^2/(2*4*3^2)|V = -4*5*3*cos(q)", ""},
           {"p = 5*3^2*v", "p truth"},
-          {"p = 4*5^2*v", "p truth"},
-          {"p = 3*3^2*v", "p truth, p form"},
-          {"p = 4*4^2*v", "p truth, p form"},
-          {"p = 10*3^2*v", "p truth, p form"},
-          {"p = 4*10^2*v", "p truth, p form"},
+          {"p = 4*5^2*v", "p truth, p form, p first"},
+          {"p = 3*3^2*v", "p truth, p form, p first"},
+          {"p = 4*4^2*v", "p truth, p form, p first"},
+          {"p = 10*3^2*v", "p truth, p form, p first"},
+          {"p = 4*10^2*v", "p truth, p form, p first"},
           {"p = 4*3*v", "p truth, p form"},
-          {"p = 4*v", "p truth, p form"},
-          {"p = 9*v", "p truth, p form"},
-          {"p = -36*v", "p truth, p form"},
-          {"p = 36*v^2", "p structure, p truth, p form"},
-          {"p = 36*q", "p structure, p truth, p form"},
-          {"p = 36*v + 1", "p structure, p truth, p form"},
-          {"p = 0", "p structure, p truth, p form"},
-          {"p = ", "p structure, p truth, p form"},
+          {"p = 4*v", "p truth, p form, p first"},
+          {"p = 9*v", "p truth, p form, p first"},
+          {"p = -36*v", "p truth, p form, p first"},
+          {"p = 36*v^2", "p structure, p truth, p form, p first"},
+          {"p = 36*q", "p structure, p truth, p form, p first"},
+          {"p = 36*v + 1", "p structure, p truth, p form, p first"},
+          {"p = 0", "p structure, p truth, p form, p first"},
+          {"p = ", "p structure, p truth, p form, p first"},
           {"T = p^2/(2*5*3^2)", "T truth, H structure"},
-          {"T = p^2/(2*4*5^2)", "T truth, H structure"},
+          {"T = p^2/(2*4*5^2)", "T truth, H structure, T form"},
           {"T = p^2/(2*3*3^2)", "T truth, H structure, T form"},
           {"T = (p^16)^16", "T structure, T truth, H structure, T form"}, // too large when bound
           {"T = p^2/(2*4*4^2)", "T truth, H structure, T form"},
@@ -670,19 +687,22 @@ static void systems(void) {
           {"T = p^2/72 + q", "T structure, T truth, H structure, T form"},
           {"T = 0", "T structure, T truth, H structure, T form"},
           {"T = t", "T structure, T truth, H structure, T form"},
-          {"V = -2*4*5*cos(q)", "V truth, H structure"},
-          {"V = -2*4*3*cos(q)", "V truth, H structure"},
+          {"V = -2*4*5*cos(q)", "V truth, H structure, V half"},
+          {"V = -2*4*3*cos(q)", "V truth, H structure, V half"},
           {"V = -2*5*3*cos(q)", "V truth, H structure"},
           {"V = -4*5*cos(q)", "V truth, H structure, V half"},
           {"V = -12*cos(q)", "V truth, H structure, V half"},
           {"V = 24*cos(q)", "V truth, H structure, V form, V half"},
           {"V = 60*cos(q)", "V truth, H structure, V form, V half"},
-          {"V = -4*5*5*cos(q)", "V truth, H structure, V form, V half"},
+          {"V = -4*5*5*cos(q)", "V truth, H structure, V half"},
+          {"V = -9*9*3*cos(q)", "V truth, H structure"},
+          {"V = -9*9*9*cos(q)", "V truth, H structure, V half"},
+          {"V = -11*4*3*cos(q)", "V truth, H structure, V form, V half"},
           {"V = -5*cos(q)", "V truth, H structure, V form, V half"},
-          {"V = -60*cos(q) + p", NO_V},
+          {"V = -60*cos(q) + p", NO_V ", V first"},
           {"V = -60*cos(q)*v", NO_V},
           {"V = -60*cos(p)", NO_V},
-          {"V = -60*q", NO_V},
+          {"V = -60*q", NO_V ", V first"},
           {"dp/dt = -7*sin(q)", "dp/dt structure, dp/dt truth"},
           {"dp/dt = 60*sin(q)", "dp/dt structure, dp/dt truth"},
           {"dp/dt = cos(q)", NO_FORCE},
@@ -691,6 +711,7 @@ static void systems(void) {
           {"dp/dt = -60*sin(q)*q", NO_FORCE},
           {"dp/dt = -60*sin(2*q)", NO_FORCE},
           {"dp/dt = -60", NO_FORCE},
+          {"dp/dt = -60*sin(q)*p", NO_FORCE},
           {"dp/dt = 0", NO_FORCE}}},
         {PENDULUM,
          "pendulum, angle q, mass = 4, gravity = 5, length = 4\nderive",
@@ -698,7 +719,7 @@ static void systems(void) {
          {{"", ""},
           {"p = 4*4^2*v", ""},
           {"p = 5*4^2*v", "p truth"},
-          {"p = 5*v", "p truth, p form"}}},
+          {"p = 5*v", "p truth, p form, p first"}}},
         {PENDULUM,
          "pendulum, angle q, mass = 1, gravity = 1, length = 1\nderive",
          {"v", "p^2/2", "-cos(q)", "p^2/2 - cos(q)", "p", "-sin(q)"},
@@ -750,12 +771,23 @@ static int is_product(long n) {
     return is;
 }
 
+static int is_product_of_3(long n) {
+    int is = is_product(n);
+    for (long a = 2; a <= 9; a++) is |= n % a == 0 && is_product(n / a);
+    return is;
+}
+
 // n is paid as the pendulum's inertia by p form and T form.
 static int turns(long n, long m, long l) {
-    int near = n == m * l * l || times_digit(n, l * l);
-    for (long k = 2; k <= 9; k++) near |= n == m * k * k;
-    if (m == l || m * l * l < 10) return near;
-    return near && n > 9 && n != m * m * m && n != l * l * l;
+    if (n == m * l * l) return 1;
+    if (m * l * l < 10 || !times_digit(n, l * l)) return 0;
+    return m == l || (n > 9 && n != l * l * l);
+}
+
+// n is paid by p first: one length of it is right, at least.
+static int leans(long n, long m, long l) {
+    int digit = m * l * l < 10, cheap = n < 10 || (m != l && (n == l * l || n == l * l * l));
+    return turns(n, m, l) || (!digit && times_digit(n, l) && !cheap);
 }
 
 // The qualities of V that n as its coefficient has; whether half of it is right.
@@ -768,10 +800,11 @@ static int coefficient(const task_problem *p, int skill, long n, int *half) {
     }
     long k = skill == FALL ? n : -n;
     right = skill == FALL ? m * g : m * g * l;
-    *half = skill == FALL ? times_digit(k, m) || times_digit(k, g)
-                          : times_digit(k, m * g) || times_digit(k, m * l) || times_digit(k, g * l);
-    *half = k == right || (is_product(k) && *half);
-    return k == right || is_product(k);
+    int near = k == right || (skill == PENDULUM ? is_product_of_3(k) : is_product(k));
+    *half =
+        skill == FALL ? times_digit(k, m) || times_digit(k, g) : k % l == 0 && is_product(k / l);
+    *half = k == right || (near && *half);
+    return near;
 }
 
 static void numbers(void) {
@@ -788,20 +821,25 @@ static void numbers(void) {
         {PENDULUM, 9, "length", 1},  {PENDULUM, 2, "length", 2},   {PENDULUM, 2, "length", 3},
         {PENDULUM, 1, "length", 4},  {PENDULUM, 3, "length", 2},   {PENDULUM, 11, "length", 1},
     };
-    enum { LEAST = -100, MOST = 200 };
+    enum { LEAST = -100, LEAST_OF_THREE = -750, MOST = 200 };
     static const char *const form[] = {
         [FALL] = "q", [FORCE] = "q", [SPRING] = "q^2/2", [PENDULUM] = "cos(q)"};
     uint32_t v_form = bit("V form"), v_half = bit("V half"), p_form = bit("p form");
-    uint32_t t_form = bit("T form"), all = v_form | v_half | p_form | t_form;
+    uint32_t t_form = bit("T form"), p_first = bit("p first");
+    uint32_t all = v_form | v_half | p_form | t_form | p_first;
     for (size_t i = 0; i < sizeof is / sizeof *is; i++) {
         task_problem p = with(is[i].skill, is[i].mass, is[i].name, is[i].value);
         char answer[256], what[160], found[256] = "";
-        for (long n = LEAST; n <= MOST; n++) {
+        long least = is[i].skill == PENDULUM ? LEAST_OF_THREE : LEAST;
+        for (long n = least; n <= MOST; n += n < LEAST ? 3 : 1) {
             int half;
             uint32_t want = coefficient(&p, is[i].skill, n, &half) ? v_form : 0;
             if (half) want |= v_half;
-            if (is[i].skill != PENDULUM || turns(n, is[i].mass, is[i].value))
-                want |= p_form | t_form;
+            long m = is[i].mass, l = is[i].value;
+            int swings = is[i].skill == PENDULUM;
+            if (!swings || turns(n, m, l)) want |= p_form;
+            if (swings ? turns(n, m, l) : n == m || (n >= 1 && n <= 9)) want |= t_form;
+            if (!swings || leans(n, m, l)) want |= p_first;
             snprintf(answer, sizeof answer,
                      "p = %ld*v\nT = p^2/(2*(%ld))\nV = %ld*%s\nH = p\ndq/dt = 1\ndp/dt = 1", n, n,
                      n, form[is[i].skill]);
@@ -809,8 +847,8 @@ static void numbers(void) {
             if (!v.formed || (v.passed & all) != want)
                 snprintf(found, sizeof found, "%ld: %x, should be %x", n, v.passed & all, want);
         }
-        snprintf(what, sizeof what, "%.*s: numbers from %d to %d in p, T and V",
-                 (int)strcspn(p.question, "\n"), p.question, LEAST, MOST);
+        snprintf(what, sizeof what, "%.*s: numbers from %ld to %d in p, T and V",
+                 (int)strcspn(p.question, "\n"), p.question, least, MOST);
         check(!*found, what, found);
     }
 }
@@ -1043,7 +1081,7 @@ static int serve_pipe(void) {
 
 // What stands in an answer that is not formed, for credit: lines up to the first that is none.
 static void broken(void) {
-    enum { P_FORM = 1 << 14, T_FORM = 1 << 15 }; // of a spring's p and T nothing is asked
+    enum { P_FORM = 17 << 14, T_FORM = 2 << 14 }; // nothing but this is asked of them
     static const struct {
         const char *answer;
         uint32_t stands, there;
@@ -1051,14 +1089,14 @@ static void broken(void) {
     } is[] = {
         {"", 0, 0, 0},
         {"p = 9*v", 3 | P_FORM, 1, 7},
-        {"p = 9*v\nT = p^2", 3 | 4 | P_FORM | T_FORM, 3, 15},
+        {"p = 9*v\nT = p^2", 3 | 4 | P_FORM, 3, 15},
         {"dq/dt = p/9\nT = p^2/18\n", 12 | 512 | T_FORM, 16 | 2, 23},
         {"p = 9*v\n\nT = p^2/18", 3 | P_FORM, 1, 7},
         {"p = 9*v\np = 9*v\nT = p^2/18", 3 | P_FORM, 1, 7},
         {"so\np = 9*v", 0, 0, 0},
-        {"p = 9*v\nT = p^2/18, V = 2*q^2", 3 | P_FORM | T_FORM, 3, 29},
+        {"p = 9*v\nT = p^2/18, V = 2*q^2", 3 | P_FORM, 3, 29},
         {"p = 9*v\nT = p^2/18\nV = 2*q^2\nH = p^2/18 + 2*q^2\ndq/dt = p/9\ndp/dt = -4*q\nso",
-         (1 << 17) - 1, 63, 72},
+         ALL_PASSED, 63, 72},
     };
     task_problem p = asked(&hamilton, SPRING, "spring, stretch q, mass = 9, stiffness = 4\nderive");
     char found[64];

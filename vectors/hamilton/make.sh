@@ -1,11 +1,11 @@
 #!/bin/sh
 # make.sh [STEPS] - quantises the embedded model, lets it practise the task hamilton with seed 1 (R1
 # and R2), and compares the SHA-256 of its weights and the head of its journal with digests.txt: of
-# 1000 steps (the default; then the folder gets the model) or of 4. The head is that before the last
+# 1200 steps (the default; then the folder gets the model) or of 4. The head is that before the last
 # record, which tells when the run ended. BACKEND=ref and JOBS=N choose how; neither changes a bit of
 # the weights (the journal's first record names the backend).
 cd "$(dirname "$0")/../.." || exit 1
-steps=${1:-1000}
+steps=${1:-1200}
 program=${ASSAY:-build/assay}
 here=vectors/hamilton
 run=build/hamilton/$steps
@@ -41,5 +41,5 @@ journal_head() { # of a journal
 }
 compare weights "$(sed 's/.* //' "$run.txt")"
 [ "${BACKEND:-simd}" != simd ] || compare journal "$(journal_head "$run.journal")"
-[ $bad = 0 ] && [ "$steps" = 1000 ] && cp "$run"/* $here/
+[ $bad = 0 ] && [ "$steps" = 1200 ] && cp "$run"/* $here/
 exit $bad
