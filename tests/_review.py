@@ -2,9 +2,9 @@
 
 usage: _review.py ANSWERS [N]    ANSWERS: of `assay eval MODEL --task hamilton --answers FILE`
 
-Takes the first N (default 500) sampled answers that the program found wholly right and as many others,
-and compares every quality with the independent judge's. Then some of the right ones in full, to be
-read by a person.
+Takes N (default 500) sampled answers that the program found wholly right and as many others, spread
+evenly over the file, and compares every quality with the independent judge's. Then some of the right
+ones in full, to be read by a person.
 """
 
 import json
@@ -17,13 +17,18 @@ import task  # noqa: E402
 READ = 50
 
 
+def spread(lines, n):
+    n = min(n, len(lines))
+    return [lines[i * len(lines) // n] for i in range(n)]
+
+
 def main():
     wanted = int(sys.argv[2]) if len(sys.argv) > 2 else 500
     lines = [json.loads(x) for x in open(sys.argv[1], encoding="utf-8")]
     lines = [x for x in lines if x["sample"] >= 0]
     every = set(task.HAMILTON)
-    right = [x for x in lines if set(x["passed"]) == every][:wanted]
-    wrong = [x for x in lines if set(x["passed"]) != every][:wanted]
+    right = spread([x for x in lines if set(x["passed"]) == every], wanted)
+    wrong = spread([x for x in lines if set(x["passed"]) != every], wanted)
     differ = 0
     for x in right + wrong:
         formed, have = task.judge(x["question"], x["answer"])
@@ -31,12 +36,8 @@ def main():
             differ += 1
             print("DIFFERS", json.dumps(x), formed, sorted(have ^ set(x["passed"])))
     print("%d answers found right and %d others, judged again: %d differ" % (len(right), len(wrong), differ))
-    seen = set()
-    for x in right:
-        key = x["question"], x["answer"]
-        if key not in seen and len(seen) < READ:
-            seen.add(key)
-            print("\n%s\n%s" % (x["question"].replace("\nderive", ""), x["answer"]))
+    for question, answer in spread(sorted({(x["question"], x["answer"]) for x in right}), READ):
+        print("\n%s\n%s" % (question.replace("\nderive", ""), answer))
     return differ > 0
 
 
