@@ -617,6 +617,10 @@ static void systems(void) {
           {"dp/dt = 0", NO_FORCE},
           {"dp/dt = 1/0", NO_FORCE},
           {"dp/dt = ", NO_FORCE}}},
+        {BOTH, // a product that is none of two digits
+         "spring in gravity, height q, mass = 5, gravity = 19, stiffness = 6\nderive",
+         {"5*v", "p^2/10", "3*q^2 + 95*q", "p^2/10 + 3*q^2 + 95*q", "p/5", "-6*q - 95"},
+         {{"", ""}, {"V = 3*q^2 + 94*q", "V truth, H structure, V first"}}},
         {POTENTIAL,
          "particle, position q, mass = 3, potential = 9*q^3 + 2*q^4/4\nderive",
          {"3*v", "p^2/6", "9*q^3 + 2*q^4/4", "p^2/6 + 9*q^3 + 2*q^4/4", "p/3", "-27*q^2 - 2*q^3"},
@@ -820,6 +824,7 @@ static void numbers(void) {
         {PENDULUM, 5, "length", 5},  {PENDULUM, 1, "length", 3},   {PENDULUM, 10, "length", 1},
         {PENDULUM, 9, "length", 1},  {PENDULUM, 2, "length", 2},   {PENDULUM, 2, "length", 3},
         {PENDULUM, 1, "length", 4},  {PENDULUM, 3, "length", 2},   {PENDULUM, 11, "length", 1},
+        {PENDULUM, 3, "length", 5},
     };
     enum { LEAST = -100, LEAST_OF_THREE = -750, MOST = 200 };
     static const char *const form[] = {
