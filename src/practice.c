@@ -199,9 +199,9 @@ static void put_axes(const course *c, FILE *f) {
 static void put_legend(const task *t, FILE *f) {
     const int x = LEFT + WIDE + 20;
     for (int k = 0; k <= t->qualities; k++) {
-        fprintf(f, "<path d='M%d %dh26' ", x, UP + 16 * k);
+        fprintf(f, "<path d='M%d %dh26' ", x, UP + 14 * k);
         put_style(t, k, f);
-        fprintf(f, "/><text x='%d' y='%d'>%s</text>\n", x + 32, UP + 4 + 16 * k,
+        fprintf(f, "/><text x='%d' y='%d'>%s</text>\n", x + 32, UP + 4 + 14 * k,
                 k < t->qualities ? t->quality[k].name : "all");
     }
     fprintf(f,
