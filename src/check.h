@@ -17,7 +17,7 @@ enum {
     CHECK_DIGITS = 9,  // of a number
     CHECK_POWER = 16,  // largest exponent
     CHECK_DEGREE = 4096,
-    CHECK_NAMES = 44
+    CHECK_NAMES = 52
 };
 
 typedef struct {

@@ -17,6 +17,7 @@ typedef struct {
     const char *first; // is 0 when what should be learned of V first is there
     const char *bend;  // is 0 when dp/dt has the right powers of q and no others
     const char *force; // is not 0 when dp/dt has all of them
+    const char *slope; // is 0 when one of its two terms is right by the answer's own H
 } form;
 
 #define FROM2(x) x "2)*" x "3)*" x "4)*" x "5)*" x "6)*" x "7)*" x "8)*" x "9)"
@@ -37,6 +38,15 @@ typedef struct {
       "280)*" x "288)*" x "294)*" x "315)*" x "320)*" x "324)*" x "336)*" x "343)*" x "360)*" x    \
       "378)*" x "384)*" x "392)*" x "405)*" x "432)*" x "441)*" x "448)*" x "486)*" x "504)*" x    \
       "512)*" x "567)*" x "576)*" x "648)*" x "729)"
+// Numbers above 9 that are a digit from 2 to 9 times the square of another.
+#define SQUARE(x)                                                                                  \
+    x "12)*" x "16)*" x "18)*" x "20)*" x "24)*" x "27)*" x "28)*" x "32)*" x "36)*" x "45)*" x    \
+      "48)*" x "50)*" x "54)*" x "63)*" x "64)*" x "72)*" x "75)*" x "80)*" x "81)*" x "96)*" x    \
+      "98)*" x "100)*" x "108)*" x "112)*" x "125)*" x "128)*" x "144)*" x "147)*" x "150)*" x     \
+      "162)*" x "175)*" x "180)*" x "192)*" x "196)*" x "200)*" x "216)*" x "225)*" x "243)*" x    \
+      "245)*" x "252)*" x "256)*" x "288)*" x "294)*" x "320)*" x "324)*" x "343)*" x "384)*" x    \
+      "392)*" x "405)*" x "441)*" x "448)*" x "486)*" x "512)*" x "567)*" x "576)*" x "648)*" x    \
+      "729)"
 #define POWER .shape = "q*V_q - I*V", .whole = "V"
 static const form none = {.shape = "V", .whole = "1"};
 static const form one = {POWER};
@@ -51,12 +61,14 @@ static const form bent = {POWER, .near = "D*" DIGITS("(V-q^2/2*")};
     .sum = "V_q*(V_qq + V)*(q*V_q - V)*(q*V_q - 2*V)*(q*V_q - 3*V)*(q*V_q - 4*V)",                 \
     .half = "((q*D_q - I*D)*(q*D_q - J*D))^2 + V_p^2 + V_v^2",                                     \
     .bend = "q^2*dp_qq + (3 - I - J)*q*dp_q + (I - 1)*(J - 1)*dp",                                 \
-    .force = "(q*dp_q - (I - 1)*dp)*(q*dp_q - (J - 1)*dp)"
+    .force = "(q*dp_q - (I - 1)*dp)*(q*dp_q - (J - 1)*dp)",                                        \
+    .slope = "(q*(dp_q + H_qq) - (I - 1)*(dp + H_q))*(q*(dp_q + H_qq) - (J - 1)*(dp + H_q))"
 static const form two = {TWO, .first = "(rise - M*G)*" PRODUCT("(rise-")};
-static const form told = {TWO, .first = "(q*D_q - J*D)^2 + V_p^2 + V_v^2"};
+#define ABOVE(k) "(q^2*V_qq - (2*I + " k " - 1)*q*V_q + I*(I + " k ")*V)"
+static const form told = {TWO, .first = ABOVE("1") "*" ABOVE("2") "*" ABOVE("3")};
 static const form cosine = {.shape = "V_q*cos(q) + V*sin(q)",
                             .whole = "V",
-                            .near = "D*small*medium*large",
+                            .near = "minus*sags*small*medium*large*little*middle*great",
                             .half = "D*" PRODUCT("(crest/L+"),
                             .first = "(V_qq + V)*(V_pp + V)",
                             .bend = "dp_q*sin(q) - dp*cos(q)",
@@ -112,25 +124,27 @@ static const task_quality qualities[] = {
     {"p form", P, 0, "turns = 0, turned != 0", 0, 1},
     {"T form", T, 0, "spins = 0, spun != 0", 0, 1},
     {"dp/dt form", DP, 0, "slide_p = 0, slide_v = 0, bend = 0, force != 0", 0, 1},
+    {"dp/dt half", DP, 0, "slide_p = 0, slide_v = 0, bend = 0, force != 0, slope = 0", 0, 1},
     {"V first", V, 0, "first = 0, begun != 0", 0, 1},
     {"p first", P, 0, "leans = 0, leant != 0", 0, 1},
+    {"T first", T, 0, "sways = 0, spun != 0", 0, 1},
 };
 
 // Potentials come first: forms that are not alive before T is learned are gone after it. That nothing
 // pulls a free particle is learned behind what pulls others.
 #define FIRST (1 << FALL | 1 << FORCE | 1 << BOTH)
-#define LATE ((V_FORM - 1) & ~(S(P) | S(V) | R(V))) // all but these structures and truths
-#define LEARNED .trained = 1, .late = LATE | T_FORM, .behind = FIRST, .due = V_FORM
+#define LATE ((V_FORM - 1) & ~(S(P) | S(V) | R(V) | S(H)))
+#define LEARNED .trained = 1, .late = LATE | T_FORM, .behind = FIRST
 static const task_skill skills[] = {
-    [FREE] = {.name = "free particle", .after = FIRST, .needs = V_FORM, .trained = 1},
-    [FALL] = {.name = "freefall", LEARNED},
-    [FORCE] = {.name = "constant force", LEARNED},
+    [FREE] = {.name = "free particle", .after = FIRST, .trained = 1},
+    [FALL] = {.name = "freefall", LEARNED, .due = V_FORM},
+    [FORCE] = {.name = "constant force", LEARNED, .due = V_FORM},
     [SPRING] = {.name = "spring", LEARNED},
     [SIMPLE] = {.name = "simple particle", LEARNED},
-    [BOTH] = {.name = "spring in gravity", LEARNED},
+    [BOTH] = {.name = "spring in gravity", LEARNED, .due = V_FORM},
     [POTENTIAL] = {.name = "particle", LEARNED},
     // The form of its T is rare, and must not wait.
-    [PENDULUM] = {.name = "pendulum", .trained = 1, .late = LATE, .behind = FIRST, .due = V_FORM},
+    [PENDULUM] = {.name = "pendulum", .trained = 1, .late = LATE, .behind = FIRST},
     [QUARTIC] = {.name = "quartic spring", .trained = 0}, // never practised
 };
 
@@ -202,6 +216,7 @@ static void bind_inertia(task_problem *p, int squared, values is) {
     bind(p, "spins", "(mT - inertia)*nearT", is);
     bind(p, "turned", any ? "1" : m == l ? DIGITS("(mp-") : "(mp - L^3)*" DIGITS("(mp-"), is);
     bind(p, "spun", any ? "1" : m == l ? DIGITS("(mT-") : "(mT - L^3)*" DIGITS("(mT-"), is);
+    bind(p, "sways", !squared ? "0" : digit ? "spins" : "spins*" SQUARE("(mT-"), is);
     bind(p, "leans", any ? "turns" : "turns*" FROM2("(mp/L-"), is);
     bind(p, "leant", any || m == l || m == 1 ? "turned" : "(mp - L^2)*turned", is);
 }
@@ -223,6 +238,12 @@ static void problem(int skill, uint32_t seed, uint32_t number, int held, task_pr
     bind(p, "small", PRODUCT("(crest+"), is);
     bind(p, "medium", MEDIUM("(crest+"), is);
     bind(p, "large", LARGE("(crest+"), is);
+    bind(p, "minus", "D*" PRODUCT("(V+q*") "*" DIGITS("(V+q*"), is);
+    bind(p, "sags", DIGITS("(V+q^2/2*"), is);
+    bind(p, "swell", "V/sin(q)", is); // c of c*sin(q)
+    bind(p, "little", PRODUCT("(swell+"), is);
+    bind(p, "middle", MEDIUM("(swell+"), is);
+    bind(p, "great", LARGE("(swell+"), is);
     // Where nothing is asked, 0 is 0 and 1 is not.
     bind(p, "alone", f->near || f->sum ? "V" : "0", is);
     bind(p, "near", f->near ? f->near : "0", is);
@@ -233,6 +254,7 @@ static void problem(int skill, uint32_t seed, uint32_t number, int held, task_pr
     bind(p, "begun", !f->first ? "1" : f->sum ? f->sum : "V", is);
     bind(p, "slide", f->force ? "dp" : "0", is);
     bind(p, "bend", f->bend ? f->bend : "0", is);
+    bind(p, "slope", f->slope ? f->slope : "0", is);
     bind(p, "force", f->force ? f->force : "1", is);
     bind_inertia(p, strlen(s->inertia) > 1, is);
     bind(p, "pull", f == &none ? "1" : "dp", is);

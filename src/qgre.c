@@ -22,15 +22,21 @@ const char *qgre_name(qgre_method method) {
 
 // ---- what is tried
 
+// 1: what others wait for in a skill is mastered.
+static int mastered(const qgre *q, int skill) {
+    const task *t = q->o.task;
+    uint32_t due = t->skill[skill].due ? t->skill[skill].due : (1u << t->qualities) - 1;
+    return !(due & ~q->now.skill[skill].mastered);
+}
+
 // Bits of the trained skills whose predecessors have what they need; without gates, of all.
 static uint32_t unlocked(const qgre *q) {
     const task *t = q->o.task;
     uint32_t open = 0;
     for (int i = 0; i < t->skills; i++) {
-        uint32_t needs = t->skill[i].needs ? t->skill[i].needs : (1u << t->qualities) - 1;
         int ready = t->skill[i].trained;
         for (int k = 0; k < t->skills && q->o.method == QGRE_GATED; k++)
-            if (t->skill[i].after >> k & 1) ready &= !(needs & ~q->now.skill[k].mastered);
+            if (t->skill[i].after >> k & 1) ready &= mastered(q, k);
         open |= (uint32_t)ready << i;
     }
     return open;
@@ -142,8 +148,7 @@ uint32_t qgre_counts(const qgre *q, int skill) {
     const task *t = q->o.task;
     uint32_t open = 0, late = 0;
     for (int i = 0; i < t->skills && q->o.method == QGRE_GATED; i++)
-        if (t->skill[skill].behind >> i & 1 && t->skill[skill].due & ~q->now.skill[i].mastered)
-            late = t->skill[skill].late;
+        if (t->skill[skill].behind >> i & 1 && !mastered(q, i)) late = t->skill[skill].late;
     for (int k = 0; k < t->qualities; k++)
         if (q->o.method != QGRE_GATED || !(t->quality[k].rests & ~q->now.skill[skill].mastered))
             open |= 1u << k;
@@ -177,14 +182,17 @@ static float advantage(const qgre_skill *s, int quality, long passed, int64_t al
     return num_div((float)(n * passed - all), (float)(n - 1));
 }
 
-// What is rare is worth more: one over the share of the skill's last answers that have the quality,
-// RAREST at most. So practice climbs the logarithm of that share, and not the share.
-static float rarity(const task *t, const qgre_skill *s, int quality) {
-    int64_t have = 0;
-    if (s->seen < t->window) return 1;
-    for (long i = 0; i < t->window; i++) have += s->passed[i] >> quality & 1;
-    if (have * RAREST < t->window) return RAREST;
-    return num_div((float)t->window, (float)have);
+// What is rare is worth more: one over the share of the group that has the quality, or of the skill's
+// last answers where there is no group; RAREST at most. So practice climbs the logarithm of that
+// share, for each problem, and not the share.
+static float rarity(const task *t, const qgre_skill *s, int quality, int64_t have, int64_t n) {
+    if (n == 1) {
+        if (s->seen < t->window) return 1;
+        n = t->window, have = 0;
+        for (long i = 0; i < n; i++) have += s->passed[i] >> quality & 1;
+    }
+    if (have * RAREST < n) return RAREST;
+    return num_div((float)n, (float)have);
 }
 
 // The reward of each section with these qualities, over those that count; uniform: the mean, in all.
@@ -197,7 +205,7 @@ static void earn(const qgre *q, int skill, uint32_t passed, const int64_t *all, 
     for (int k = 0; k < t->qualities; k++) {
         if (!(counts >> k & 1)) continue;
         float x = advantage(&q->now.skill[skill], k, passed >> k & 1, all[k], n);
-        x = num_mul(num_mul(x, t->quality[k].worth), rarity(t, &q->now.skill[skill], k));
+        x = num_mul(num_mul(x, t->quality[k].worth), rarity(t, &q->now.skill[skill], k, all[k], n));
         worth[t->quality[k].section] = num_add(worth[t->quality[k].section], x);
         sum = num_add(sum, x);
     }

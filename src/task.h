@@ -4,7 +4,7 @@
 #define TASK_H
 #include "check.h"
 
-enum { SECTIONS = 8, QUALITIES = 20, SKILLS = 16, BOUND = 32 };
+enum { SECTIONS = 8, QUALITIES = 24, SKILLS = 16, BOUND = 40 };
 
 // A line of the answer, "label = expression" with one blank on each side of the sign.
 typedef struct {
@@ -25,12 +25,11 @@ typedef struct {
 
 typedef struct {
     const char *name;
-    uint32_t after;  // bits of the skills that come before: in these
-    uint32_t needs;  // these qualities must be mastered; 0: all
+    uint32_t after;  // bits of the skills that come before
+    uint32_t due;    // bits of the qualities that others wait for; 0: all
     int trained;     // 0: it is only measured
     uint32_t late;   // bits of qualities that count here only when these skills
-    uint32_t behind; // have mastered
-    uint32_t due;    // these qualities
+    uint32_t behind; // have mastered what is due
 } task_skill;
 
 typedef struct {

@@ -67,7 +67,7 @@ def compare(folder, first, last):
         each = " | ".join("-" if x is None else "%.0f" % (100 * x) for x in shares)
         print("| %s | %.1f | %s | %s |" % (n, 100 * sum(x or 0 for x in shares) / count, each, digests[last][:16]))
     print("\nsteps to a score (mean over %d systems of the share of right answers among the last 64 of each)" % count)
-    marks = (5, 10, 15, 20, 30, 40, 50)
+    marks = (10, 20, 30, 40, 50, 60, 70, 80)
     print("| run | " + " | ".join("%d%%" % m for m in marks) + " | score after step %d |" % last)
     print("|---" * (2 + len(marks)) + "|")
     for n, (scores, _, _) in runs.items():

@@ -25,7 +25,7 @@ import corpus  # noqa: E402
 DRIVER = os.path.join(ROOT, os.environ.get("TASK", "build/gcc/test_task"))
 q, p, v = sp.symbols("q p v")
 LABELS = ["p", "T", "V", "H", "dq/dt", "dp/dt"]
-HAMILTON = [f"{name} {grade}" for name in LABELS for grade in ("structure", "truth")] + ["V form", "V half", "p form", "T form", "dp/dt form", "V first", "p first"]
+HAMILTON = [f"{name} {grade}" for name in LABELS for grade in ("structure", "truth")] + ["V form", "V half", "p form", "T form", "dp/dt form", "dp/dt half", "V first", "p first", "T first"]
 SLOPES = ["structure", "truth"]
 SKILLS = {
     "hamilton": [
@@ -38,6 +38,7 @@ POWERS = {"free particle": set(), "freefall": {1}, "constant force": {1}, "sprin
 DIGITS = set(range(2, 10))
 PRODUCTS = {a * b for a in DIGITS for b in DIGITS} - set(range(10))  # of two digits, and no digit
 PRODUCTS_OF_3 = PRODUCTS | {a * b for a in DIGITS for b in PRODUCTS}
+SQUARES = {a * b**2 for a in DIGITS for b in DIGITS} - set(range(10))
 MULTIPLY = "·"
 
 
@@ -284,7 +285,14 @@ def judge_hamilton(question, answer):
         """V has the form that is rare: with a number that is right or one of few, or as a sum of different powers."""
         if len(terms) == 2:
             return only(V, q) and mixed(V)
-        return number(V) in {number(right[2])} | {"freefall": PRODUCTS, "pendulum": PRODUCTS_OF_3}.get(system, DIGITS | {1})
+        if system == "pendulum":
+            return only(V, q) and (is_zero(V - right[2]) or negative(V))
+        return number(V) in {number(right[2])} | {"freefall": PRODUCTS}.get(system, DIGITS | {1})
+
+    def negative(V):
+        """A digit or a product with a minus sign in front of q, q^2/2 (no product), cos q or sin q (no digit)."""
+        ones = DIGITS | {1}
+        return any(coefficient(V, -of) in numbers for of, numbers in ((q, ones | PRODUCTS), (q**2 / 2, ones), (sp.cos(q), PRODUCTS_OF_3), (sp.sin(q), PRODUCTS_OF_3)))
 
     def half(V):
         """Both terms are there and one at least is right; or the number is, or one value of two, or a pendulum's length."""
@@ -295,7 +303,7 @@ def judge_hamilton(question, answer):
         return rare(V) and (not partly or number(V) in {number(right[2])} | partly)
 
     def first(V):
-        """A sine or cosine at all; of two terms the lower is right, or a product, and another there; a negative V."""
+        """A sine or cosine at all; of two terms the lower power, or a product, and another there; a negative V."""
         if system == "pendulum":
             return not is_zero(V) and any(is_zero(sp.diff(V, x, 2) + V) for x in (q, p))
         wrong = V - right[2]
@@ -304,7 +312,9 @@ def judge_hamilton(question, answer):
             return is_zero(wrong) or coefficient(V, -q) in ones or coefficient(V, -(q**2) / 2) in ones | {sp.Rational(1, n) for n in ones}
         if system == "spring in gravity":
             return mixed(V) and coefficient(2 * V / q - sp.diff(V, q), sp.Integer(1)) in {m * g} | PRODUCTS
-        return rare(V) and is_zero(q * sp.diff(wrong, q) - max(given) * wrong)
+        low = min(given)
+        found = {n for n in range(8) if not is_zero(sp.diff(V, q, n).subs(q, 0))} if sp.cancel(V).is_polynomial(q) else set()
+        return mixed(V) and any(found == {low, low + n} for n in (1, 2, 3))
 
     def inertia(I):
         """The squared length is right, or all; nothing that needs no reading."""
@@ -320,6 +330,16 @@ def judge_hamilton(question, answer):
         number = coefficient(I, sp.Integer(1))
         cheap = DIGITS | {1} | ({l**2, l**3} if m != l else set())
         return inertia(I) or (m * l**2 > 9 and number in {k * l for k in DIGITS} - cheap)
+
+    def sways(T):
+        """As turned, or any digit times another's square."""
+        cheap = DIGITS | {1} | ({l**3} if m != l else set())
+        return turned(T) or (not is_zero(T) and m * l**2 > 9 and coefficient(p**2 / (2 * T), sp.Integer(1)) in SQUARES - cheap)
+
+    def halfway(dp, H):
+        """One of the two terms of dp/dt at least is minus the slope of the answer's own H."""
+        wrong = dp + sp.diff(H, q)
+        return bent(dp) and any(is_zero(q * sp.diff(wrong, q) - (n - 1) * wrong) for n in terms)
 
     def bent(dp):
         """dp/dt has what is left of each term's power, or the sine. What its coefficients are is not asked."""
@@ -343,8 +363,9 @@ def judge_hamilton(question, answer):
     bits += [not asks_form or holds(rare, V), not asks_form or holds(half, V)]
     bits += [not swings or holds(lambda P: inertia(P / v), P), holds(turned, T)]
     bits += [not (swings or len(terms) == 2) or holds(bent, dp)]
+    bits += [holds(halfway, dp, H) if len(terms) == 2 else not swings or holds(bent, dp)]
     bits += [not (swings or len(terms) == 2 or system == "constant force") or holds(first, V)]
-    bits += [not swings or holds(lambda P: leans(P / v), P)]
+    bits += [not swings or holds(lambda P: leans(P / v), P), not swings or holds(sways, T)]
     return True, {name for name, bit in zip(HAMILTON, bits) if bit}
 
 
@@ -425,7 +446,7 @@ def on_the_way(r, question, right):
     lines = list(right)
     m, g, l = (values.get(name, 1 + r.below(9)) for name in ("mass", "gravity", "length"))
     a, b, k = 1 + r.below(9), 1 + r.below(9), 1 + r.below(10)
-    I = r.one([l * l, l * k, l * l**2, m * m**2, k, k * l**2, m * k**2, m * l, m, l**2, -m * l**2, m * l**2 + 1, a * b, a * b * k])
+    I = r.one([l * l, l * k, l * l**2, m * m**2, k, k * l**2, m * k**2, m * l, m, l**2, -m * l**2, m * l**2 + 1, a * b, a * b * k, a * b**2, a * b**2])
     number = r.one([a * b, -a * b, m * k, g * k, m * g * k, m * l * k, g * l * k, -m * g * l, m * g * l, k, -k, 10 * k, 3 * a + b, a * b * k, l * a * b])
     x = [q**n for n in range(1, 5)]
     for _ in range(1 + r.below(3)):
@@ -436,7 +457,7 @@ def on_the_way(r, question, right):
         elif i == 1:
             lines[1] = p**2 / (2 * I) if r.below(4) else p**2 / I
         elif i == 2 and system == "pendulum":
-            lines[2] = r.one([number, -abs(number), -abs(number)]) * r.one([sp.cos(q), sp.cos(q), sp.cos(q), sp.sin(q), sp.sin(p), sp.cos(q) * v])
+            lines[2] = r.one([number, -abs(number), -abs(number)]) * r.one([sp.cos(q), sp.cos(q), sp.cos(q), sp.sin(q), sp.sin(p), sp.cos(q) * v, q, q**2 / 2])
         elif i == 2 and len(terms) < 2:
             lines[2] = number * r.one([q, q, q**2 / 2, q**2 / (2 * k * number), q**2 / (2 * number**2), r.one(x), sp.diff(right[2], q) * q / 2])
         elif len(terms) == 2:

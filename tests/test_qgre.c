@@ -22,7 +22,7 @@ static const task_quality qualities[] = {{"p s", 0, 0, "A_q = 0", 0, 1},
                                          {"T s", 1, 0, "B_q = 0", 0, 1},
                                          {"T t", 1, 1, "B = 2*W", 4 | 2, 1}};
 static const task_skill skills[] = {
-    {"first", 0, 0, 1, 0, 0, 0}, {"second", 1, 0, 1, 0, 0, 0}, {"never", 1, 0, 0, 0, 0, 0}};
+    {"first", 0, 0, 1, 0, 0}, {"second", 1, 0, 1, 0, 0}, {"never", 1, 0, 0, 0, 0}};
 static const char *const variables[] = {"q", NULL};
 static const task small = {.name = "small",
                            .variable = variables,
@@ -38,9 +38,9 @@ static const task small = {.name = "small",
                            .problem = problem};
 
 typedef struct {
-    qgre_answer a[8];
-    float advantage[8][64];
-    int32_t *id[8];
+    qgre_answer a[32];
+    float advantage[32][64];
+    int32_t *id[32];
     task_problem p;
 } group;
 
@@ -67,7 +67,7 @@ static void judge(qgre *q, group *g, const char *const *text, long n) {
 }
 
 static void done(group *g) {
-    for (int i = 0; i < 8; i++) free(g->id[i]);
+    for (int i = 0; i < 32; i++) free(g->id[i]);
 }
 
 static int near(float a, double b) { return fabs((double)a - b) < 1e-6 * (1 + fabs(b)); }
@@ -94,24 +94,27 @@ static void credit(const tokenizer *t) {
     int ok = 1;
     for (int i = 0; i < 4; i++) ok &= g.a[i].verdict.formed && g.a[i].verdict.passed == want[i];
     check(ok, "verdicts");
-    // p structure: 3 of 4 pass, p truth 2 of 4, T structure 2 of 4, T truth 1 of 4. Of the first:
-    // p: (4 - 3)/3 + (4 - 2)/3; T: (4 - 2)/3 - 1/3.
-    const float *x = g.advantage[0];
-    check(all_are(x, 1, 3, 1. / 3 + 2. / 3),
+    // p structure: 3 of 4 pass, p truth 2 of 4, T structure 2 of 4, T truth 1 of 4. Who passes has
+    // (4 - 3)/3, (4 - 2)/3, (4 - 2)/3 and (4 - 1)/3, times one over the share: 4/9, 4/3, 4/3, 4. Who
+    // does not has -3/3, -2/3, -2/3, -1/3, times one over the share: -4/3 each.
+    const float *x = g.advantage[1];
+    check(all_are(g.advantage[0], 1, 3, 4. / 9 + 4. / 3) &&
+              all_are(g.advantage[2], 1, 3, 4. / 9 - 4. / 3),
           "credit: a section's own qualities, with its line end");
-    check(all_are(x, 4, 6, 2. / 3 - 1. / 3), "credit: the end belongs to the last line");
+    check(all_are(x, 4, 7, 4. / 3 + 4), "credit: the end belongs to the last line");
     check(near(x[0], 0) && near(x[3], 0), "credit: labels earn nothing");
-    check(all_are(g.advantage[1], 1, 3, -1 - 2. / 3) && all_are(g.advantage[1], 4, 7, 2. / 3 + 1),
+    check(all_are(x, 1, 3, -4. / 3 - 4. / 3) && all_are(g.advantage[0], 4, 6, 4. / 3 - 4. / 3),
           "credit: right in one section, wrong in another");
     done(&g);
     q = fresh(t, QGRE_UNIFORM);
     judge(&q, &g, text, 4);
-    check(all_are(g.advantage[0], 1, 3, 2. / 3) && near(g.advantage[0][4], 2. / 3),
+    check(all_are(g.advantage[0], 1, 3, 8. / 9) && near(g.advantage[0][4], 8. / 9) &&
+              all_are(g.advantage[1], 1, 3, 4. / 3) && near(g.advantage[1][4], 4. / 3),
           "uniform: the mean of all sections in every one");
     done(&g);
     q = fresh(t, QGRE_GATED);
     judge(&q, &g, text, 4);
-    check(all_are(g.advantage[0], 1, 3, 1. / 3) && all_are(g.advantage[0], 4, 6, 2. / 3),
+    check(all_are(g.advantage[0], 1, 3, 4. / 9) && all_are(g.advantage[0], 4, 6, 4. / 3),
           "gates: truth does not count before structure is mastered");
     done(&g);
 }
@@ -125,38 +128,38 @@ static void malformed(const tokenizer *t) {
     check(!g.a[0].verdict.formed && !g.a[1].verdict.formed && !g.a[3].verdict.formed &&
               !(g.a[0].verdict.passed | g.a[1].verdict.passed | g.a[3].verdict.passed),
           "malformed: no end, two lines of a label, something more");
-    // p structure and truth stand in 3 of 4, those of T in 2 of 4. An answer cut off could lose 2
-    // in p; one whose own p is right, 4/3 in p (2 of 3 others have it).
-    check(all_are(g.advantage[0], 0, (int)g.a[0].n, -2.1), "malformed: no end: all of it");
-    check(near(g.advantage[1][1], 2. / 3) &&
-              all_are(g.advantage[1], 2, (int)g.a[1].n, -4. / 3 - .1),
+    // p structure and truth stand in 3 of 4, those of T in 2 of 4. With nothing an answer loses the
+    // share of the others that have a quality, times 4 over their number: 4/3, whoever they are.
+    check(all_are(g.advantage[0], 0, (int)g.a[0].n, -8. / 3 - .1), "malformed: no end: all of it");
+    check(near(g.advantage[1][1], 8. / 9) &&
+              all_are(g.advantage[1], 2, (int)g.a[1].n, -8. / 3 - .1),
           "malformed: from the line on that is one too many");
-    check(near(g.advantage[1][0], -4. / 3 - .1) && near(g.advantage[3][0], -4. / 3 - .1) &&
-              near(g.advantage[3][3], -4. / 3 - .1) && near(g.advantage[2][0], 0),
+    check(near(g.advantage[1][0], -8. / 3 - .1) && near(g.advantage[3][0], -8. / 3 - .1) &&
+              near(g.advantage[3][3], -8. / 3 - .1) && near(g.advantage[2][0], 0),
           "malformed: labels pay as well, also of lines that are there; else they do not");
-    check(all_are(g.advantage[3], 4, 6, 4. / 3) && all_are(g.advantage[3], 6, 9, -4. / 3 - .1),
+    check(all_are(g.advantage[3], 4, 6, 8. / 3) && all_are(g.advantage[3], 6, 9, -8. / 3 - .1),
           "malformed: what stands behind the last line");
-    check(g.a[2].verdict.passed == 15 && g.advantage[2][2] > .9f,
+    check(g.a[2].verdict.passed == 15 && near(g.advantage[2][2], 8. / 3),
           "lines in another order are read");
     done(&g);
     static const char *const ended[] = {"p = 8", "p = 7\nT = 14"};
     q = fresh(t, QGRE_CREDIT);
     judge(&q, &g, ended, 2);
-    check(near(g.advantage[0][1], -1) && near(g.advantage[0][2], -1 - 2 - .1) &&
-              all_are(g.advantage[1], 1, 3, 1) && all_are(g.advantage[1], 4, 7, 2),
+    check(near(g.advantage[0][1], -2) && near(g.advantage[0][2], -2 - 4 - .1) &&
+              all_are(g.advantage[1], 1, 3, 2) && all_are(g.advantage[1], 4, 7, 4),
           "malformed: ending behind a wrong line costs more than the line");
-    check(near(g.advantage[0][0], -2 - .1) && near(g.advantage[1][0], 0) &&
+    check(near(g.advantage[0][0], -4 - .1) && near(g.advantage[1][0], 0) &&
               near(g.advantage[1][3], 0),
           "malformed: where a line is missing, the label that is there pays");
     // T alone, the label of p was passed over: both answers have T, which earns nothing then. Without
-    // anything the first one would lose 2 in each line.
+    // anything the first one would lose 4 in each line.
     static const char *const skipped[] = {"T = 14", "p = 7\nT = 14"};
     done(&g);
     q = fresh(t, QGRE_CREDIT);
     judge(&q, &g, skipped, 2);
-    check(!g.a[0].verdict.formed && near(g.advantage[0][0], -2 - .1) &&
+    check(!g.a[0].verdict.formed && near(g.advantage[0][0], -4 - .1) &&
               all_are(g.advantage[0], 1, (int)g.a[0].n - 1, 0) &&
-              near(g.advantage[0][g.a[0].n - 1], -2 - .1),
+              near(g.advantage[0][g.a[0].n - 1], -4 - .1),
           "malformed: the label that passed over a line");
     done(&g);
     static const char *const thought[] = {"<think>T = 3</think>\n\np = 7\nT = 14",
@@ -175,8 +178,8 @@ static void malformed(const tokenizer *t) {
     judge(&q, &g, aloud, 2);
     const float *x = g.advantage[0];
     int n = (int)g.a[0].n;
-    check(!g.a[0].verdict.formed && n > 13 && all_are(x, 0, n - 3, 0) && near(x[n - 3], -2 - .1) &&
-              near(x[n - 2], -1) && near(x[n - 1], -1 - 2 - .1),
+    check(!g.a[0].verdict.formed && n > 13 && all_are(x, 0, n - 3, 0) && near(x[n - 3], -4 - .1) &&
+              near(x[n - 2], -2) && near(x[n - 1], -2 - 4 - .1),
           "malformed: a label behind thoughts pays, thoughts do not");
     done(&g);
 }
@@ -341,7 +344,7 @@ static void real(void) {
 // What one skill learns late, behind others that have mastered what is due.
 static void late(const tokenizer *t) {
     static const task_skill of[] = {
-        {"first", 0, 0, 1, 3, 2 | 4, 4}, {"second", 1, 8, 1, 0, 0, 0}, {"third", 2, 0, 1, 0, 0, 0}};
+        {"first", 0, 8, 1, 3, 2 | 4}, {"second", 1, 4, 1, 0, 0}, {"third", 2, 4, 0, 0, 0}};
     task three = small;
     task_problem p;
     qgre q = fresh(t, QGRE_GATED);
@@ -361,10 +364,10 @@ static void late(const tokenizer *t) {
     check(qgre_counts(&q, 0) == (1 | 2 | 4), "late: and its own gates hold");
     int second = 0;
     for (int i = 0; i < 100; i++) second += qgre_problem(&q, i, 0, &p) == 1;
-    check(second == 0, "needs: the second skill wants a quality of the first");
+    check(second == 0, "due: the second skill wants a quality of the first");
     s[0].mastered = 8;
     for (int i = 0; i < 100; i++) second += qgre_problem(&q, i, 0, &p) == 1;
-    check(second > 25 && second < 75, "needs: that one is enough");
+    check(second > 25 && second < 75, "due: that one is enough");
     s[1].mastered = 0,
     s[0].mastered = 8 | 4; // all that counts there: what is late waits for the second
     second = 0;
@@ -376,7 +379,7 @@ static void late(const tokenizer *t) {
 
 // What is due is mastered, and lost: of a window of ten, with .8 and .65.
 static void due(const tokenizer *t) {
-    static const task_skill of[] = {{"first", 0, 0, 1, 0, 0, 0}, {"second", 0, 0, 1, 3, 1, 4 | 1}};
+    static const task_skill of[] = {{"first", 0, 4 | 1, 1, 0, 0}, {"second", 0, 0, 1, 3, 1}};
     static const char *const both[] = {"p = 1\nT = 1", "p = 1\nT = 1", "p = 1\nT = 1",
                                        "p = 1\nT = 1"};
     static const char *const no_t[] = {"p = 1\nT = q", "p = 1\nT = q", "p = 1\nT = q",
@@ -409,116 +412,135 @@ static void fill(qgre *q, int ps, int pt, int ts, int tt) {
         for (int i = 16 - have[k]; i < 16; i++) s->passed[i] |= 1u << k;
 }
 
-static void rarity_of_all(const tokenizer *t) {
-    static const char *const text[] = {"p = 7\nT = 14", "p = 7\nT = 3", "p = 8\nT = 14",
-                                       "p = q\nT = q"};
+static void rarity_of_groups(const tokenizer *t) {
+    static const char *const text[] = {"p = 7\nT = 14", "p = 7\nT = 3", "p = 7\nT = q",
+                                       "p = 8\nT = q"};
     task wide = small;
     group g;
+    // Shares of 4/4, 3/4, 2/4 and 1/4: who passes has 0, (4 - 3)/3 * 4/3, (4 - 2)/3 * 2, (4 - 1)/3 * 4,
+    // who does not -4/3 each. A skill's window is not asked.
     wide.window = 16;
-    // By what passes: p structure 1/3 and -1, p truth 2/3 and -2/3, and the same of T. Windows of 16
-    // make that 16/16 = 1, 16/4 = 4, 16/2 = 8 and 16/1 = 16 times as much.
-    qgre q = fresh(t, QGRE_CREDIT);
-    q.o.task = &wide, fill(&q, 16, 4, 2, 1);
+    for (int i = 0; i < 2; i++) {
+        qgre q = fresh(t, QGRE_CREDIT);
+        q.o.task = &wide;
+        if (i) fill(&q, 1, 2, 4, 8);
+        judge(&q, &g, text, 4);
+        check(all_are(g.advantage[0], 1, 3, 4. / 9) && all_are(g.advantage[3], 1, 3, -4. / 3),
+              "rarity: what all have earns nothing");
+        check(all_are(g.advantage[0], 4, 7, 4. / 3 + 4) &&
+                  all_are(g.advantage[1], 4, 6, 4. / 3 - 4. / 3) &&
+                  all_are(g.advantage[2], 4, 6, -4. / 3 - 4. / 3),
+              "rarity: one over the share of the group, each quality by its own");
+        check(near(g.advantage[0][0], 0) && near(g.advantage[3][3], 0),
+              "rarity: labels earn nothing");
+        done(&g);
+    }
+    qgre q = fresh(t, QGRE_UNIFORM);
     judge(&q, &g, text, 4);
-    check(all_are(g.advantage[0], 1, 3, 1. / 3 + 4 * 2. / 3) &&
-              all_are(g.advantage[0], 4, 7, 8 * 1. / 3 + 16 * 2. / 3),
-          "rarity: one over the share of the window");
-    check(all_are(g.advantage[1], 1, 3, 3) && all_are(g.advantage[1], 4, 6, 8. / 3 - 32. / 3) &&
-              all_are(g.advantage[2], 1, 3, 1. / 3 - 8. / 3) &&
-              all_are(g.advantage[2], 4, 7, 40. / 3),
-          "rarity: of what is missing as well, each quality by its own");
-    check(all_are(g.advantage[3], 1, 3, -1 - 8. / 3) && all_are(g.advantage[3], 4, 6, -8 - 32. / 3),
-          "rarity: of an answer that has nothing");
-    check(near(g.advantage[0][0], 0) && near(g.advantage[3][3], 0), "rarity: labels earn nothing");
-    done(&g);
-    q = fresh(t, QGRE_UNIFORM);
-    q.o.task = &wide, fill(&q, 16, 4, 2, 1);
-    judge(&q, &g, text, 4);
-    check(all_are(g.advantage[0], 1, 3, 49. / 6) && all_are(g.advantage[0], 4, 7, 49. / 6) &&
-              all_are(g.advantage[1], 1, 3, -5. / 2) && all_are(g.advantage[2], 1, 3, 11. / 2) &&
-              all_are(g.advantage[3], 4, 6, -67. / 6),
+    check(all_are(g.advantage[0], 1, 3, 26. / 9) && all_are(g.advantage[0], 4, 7, 26. / 9) &&
+              all_are(g.advantage[1], 1, 3, 2. / 9) && all_are(g.advantage[2], 1, 3, -10. / 9) &&
+              all_are(g.advantage[3], 4, 6, -2),
           "rarity: uniform has the mean of both sections");
     done(&g);
     q = fresh(t, QGRE_GATED);
-    q.o.task = &wide, fill(&q, 16, 4, 2, 1);
     judge(&q, &g, text, 4);
-    check(all_are(g.advantage[0], 1, 3, 1. / 3) && all_are(g.advantage[0], 4, 7, 8. / 3),
+    check(all_are(g.advantage[3], 1, 3, 0) && all_are(g.advantage[0], 4, 7, 4. / 3),
           "rarity: with gates, of what counts");
     done(&g);
-    // None of 16 counts as one: 16. 3 of 16: 16/3. Half of them: 2. All but one: 16/15.
-    q = fresh(t, QGRE_CREDIT);
-    q.o.task = &wide, fill(&q, 15, 0, 8, 3);
-    judge(&q, &g, text, 4);
-    check(all_are(g.advantage[0], 1, 3, 16. / 45 + 16 * 2. / 3) &&
-              all_are(g.advantage[0], 4, 7, 2. / 3 + 32. / 9),
-          "rarity: none, three, half, all but one");
-    done(&g);
-    fill(&q, 16, 4, 2, 1), q.now.skill[0].seen = 15;
-    judge(&q, &g, text, 4);
-    check(all_are(g.advantage[0], 1, 3, 1) && all_are(g.advantage[0], 4, 7, 1),
-          "rarity: not before the window is full, though the group fills it");
-    done(&g);
-    // A window of 32, of which the first half has them: 32/16 = 2, 32/4 = 8, 32/2 = 16, and 16 for one.
-    wide.window = 32, fill(&q, 16, 4, 2, 1), q.now.skill[0].seen = 32;
-    judge(&q, &g, text, 4);
-    check(all_are(g.advantage[0], 1, 3, 2. / 3 + 8 * 2. / 3) &&
-              all_are(g.advantage[0], 4, 7, 16. / 3 + 16 * 2. / 3),
-          "rarity: 16 at most");
-    done(&g);
-    wide.window = 16;
-    // Its worth and its rarity: of T structure, half of 8.
+    // Its worth and its rarity: of T structure, half.
     task_quality half[4];
     memcpy(half, qualities, sizeof half);
     half[2].worth = .5f, wide.quality = half;
-    fill(&q, 16, 16, 2, 16);
+    q = fresh(t, QGRE_CREDIT);
+    q.o.task = &wide;
     judge(&q, &g, text, 4);
-    check(all_are(g.advantage[0], 4, 7, 4 * 1. / 3 + 2. / 3) &&
-              all_are(g.advantage[3], 4, 6, -4 - 2. / 3),
+    check(all_are(g.advantage[0], 4, 7, 2. / 3 + 4) &&
+              all_are(g.advantage[2], 4, 6, -2. / 3 - 4. / 3),
           "rarity: times what a quality is worth");
+    done(&g);
+    // Of 32 answers one has p truth, or two, or four: 16, 16 and 8 times (32 - k)/31.
+    for (int k = 1; k <= 4; k *= 2) {
+        const char *many[32];
+        for (int i = 0; i < 32; i++) many[i] = i < k ? "p = 7\nT = 3" : "p = 8\nT = 3";
+        q = fresh(t, QGRE_CREDIT);
+        judge(&q, &g, many, 32);
+        double times = k == 4 ? 8 : 16;
+        check(all_are(g.advantage[0], 1, 3, times * (32 - k) / 31) &&
+                  all_are(g.advantage[31], 1, 3, -times * k / 31) &&
+                  all_are(g.advantage[0], 4, 6, 0),
+              "rarity: 16 at most");
+        done(&g);
+    }
+    static const char *const cut[] = {"p = 7\nT = 14", "p = 7~"};
+    q = fresh(t, QGRE_CREDIT);
+    judge(&q, &g, cut, 2);
+    check(all_are(g.advantage[1], 0, (int)g.a[1].n, -4 - .1) && all_are(g.advantage[0], 1, 3, 4) &&
+              all_are(g.advantage[0], 4, 7, 4),
+          "rarity: what breaks the form costs the worst line with it");
     done(&g);
 }
 
-static void rarity_elsewhere(const tokenizer *t) {
-    static const char *const cut[] = {"p = 7\nT = 14", "p = 7~"};
-    static const char *const same[] = {"p = 7\nT = 3", "p = 8\nT = 3", "p = 8\nT = 3",
-                                       "p = 8\nT = 3"};
+// A group of one asks the skill's window.
+static void rarity_alone(const tokenizer *t) {
+    static const struct {
+        int ps, pt, ts, tt;
+        double p, T; // what a right answer earns; no mean has moved
+    } of[] = {{16, 4, 2, 1, 1 + 4, 8 + 16}, {15, 0, 8, 3, 16. / 15 + 16, 2 + 16. / 3}};
+    static const char *const right[] = {"p = 7\nT = 14"};
     task wide = small;
     group g;
+    qgre q;
     wide.window = 16;
-    // What breaks the form: p could lose 2 + 8, T 1 + 4. The .1 is none of them.
-    qgre q = fresh(t, QGRE_CREDIT);
-    q.o.task = &wide, fill(&q, 8, 2, 16, 4);
-    judge(&q, &g, cut, 2);
-    check(all_are(g.advantage[1], 0, (int)g.a[1].n, -2 - 8 - .1) &&
-              all_are(g.advantage[0], 1, 3, 2 + 8) && all_are(g.advantage[0], 4, 7, 1 + 4),
-          "rarity: what breaks the form costs the worst line with it");
+    for (int i = 0; i < 2; i++) {
+        q = fresh(t, QGRE_CREDIT);
+        q.o.task = &wide, fill(&q, of[i].ps, of[i].pt, of[i].ts, of[i].tt);
+        judge(&q, &g, right, 1);
+        check(all_are(g.advantage[0], 1, 3, of[i].p) && all_are(g.advantage[0], 4, 7, of[i].T),
+              "rarity: of one alone, by the share of the window");
+        done(&g);
+    }
+    q = fresh(t, QGRE_CREDIT);
+    q.o.task = &wide, fill(&q, 16, 4, 2, 1), q.now.skill[0].seen = 15;
+    judge(&q, &g, right, 1);
+    check(all_are(g.advantage[0], 1, 3, 2) && all_are(g.advantage[0], 4, 7, 2),
+          "rarity: not before the window is full, though the answer fills it");
     done(&g);
-    // One alone: against means of 1/2 and 1/4, by rarities of 1 and 16.
+    // A window of 32, of which the first half has them: 32/16 = 2, 32/4 = 8, 32/2 = 16, and 16 for one.
+    q = fresh(t, QGRE_CREDIT);
+    wide.window = 32, q.o.task = &wide, fill(&q, 16, 4, 2, 1), q.now.skill[0].seen = 32;
+    judge(&q, &g, right, 1);
+    check(all_are(g.advantage[0], 1, 3, 2 + 8) && all_are(g.advantage[0], 4, 7, 16 + 16),
+          "rarity: of one alone, 16 at most");
+    done(&g);
+    wide.window = 16;
+    // Against means of 1/2 and 1/4, by rarities of 1 and 16.
     q = fresh(t, QGRE_CREDIT);
     q.o.task = &wide, fill(&q, 16, 0, 16, 16);
     q.now.skill[0].mean[0] = .5f, q.now.skill[0].mean[1] = .25f;
-    judge(&q, &g, cut, 1);
-    check(all_are(g.advantage[0], 1, 3, .5 + 16 * .75), "rarity: in a group of one");
+    judge(&q, &g, right, 1);
+    check(all_are(g.advantage[0], 1, 3, .5 + 16 * .75), "rarity: times what is above the mean");
     done(&g);
-    // A window of ten, groups of four in which one has p truth. After twelve answers the last ten
-    // have it twice, and after sixteen: 10/2 = 5. All have their structure, none T truth.
+    // A window of ten. p truth comes with the tenth answer; the eleventh finds it once in ten, the
+    // twelfth twice. Each mean has moved by a sixteenth of what was missing.
+    static const char *const other[] = {"p = 8\nT = 3"}, *const found[] = {"p = 7\nT = 3"};
     q = fresh(t, QGRE_CREDIT);
     int ok = 1;
-    for (int i = 0; i < 5; i++) {
-        judge(&q, &g, same, 4);
-        ok &= all_are(g.advantage[0], 1, 3, i < 3 ? 1 : 5) && all_are(g.advantage[0], 4, 6, 0) &&
-              all_are(g.advantage[1], 1, 3, i < 3 ? -1. / 3 : -5. / 3);
+    double structure = 1, truth = 1; // 1 less their means
+    for (int i = 0; i < 12; i++) {
+        judge(&q, &g, i < 9 ? other : found, 1);
+        double times = i == 9 ? 1 : i == 10 ? 10 : 5;
+        if (i >= 9) ok &= all_are(g.advantage[0], 1, 3, structure + truth * times);
+        structure *= 15. / 16, truth *= i < 9 ? 1 : 15. / 16;
         done(&g);
     }
-    check(ok, "rarity: of the last answers, without those that are judged");
+    check(ok, "rarity: of the last answers, without the one that is judged");
     // Another skill, whose p is 8: by its own window, 16/8 and 16/16; by the first one's, 1 and 16.
-    static const char *const second[] = {"p = 8", "p = q"};
+    static const char *const second[] = {"p = 8"};
     q = fresh(t, QGRE_CREDIT);
     q.o.task = &wide, fill(&q, 8, 16, 16, 16);
     q.now.skill[1] = q.now.skill[0], fill(&q, 16, 1, 1, 1);
-    judge_skill(&q, &g, 1, second, 2);
-    check(near(g.advantage[0][1], 2 + 1) && near(g.advantage[1][1], -2 - 1),
-          "rarity: of the skill's own window");
+    judge_skill(&q, &g, 1, second, 1);
+    check(near(g.advantage[0][1], 2 + 1), "rarity: of the skill's own window");
     done(&g);
 }
 
@@ -555,9 +577,9 @@ static int uneven(const qgre *q, int64_t step, uint32_t set) {
 }
 
 static void turns(const tokenizer *t) {
-    static const task_skill of[] = {{"a", 0, 0, 1, 0, 0, 0}, {"b", 0, 0, 1, 0, 0, 0},
-                                    {"c", 0, 0, 1, 0, 0, 0}, {"never", 0, 0, 0, 0, 0, 0},
-                                    {"d", 0, 0, 1, 0, 0, 0}, {"e", 0, 0, 1, 0, 0, 0}};
+    static const task_skill of[] = {{"a", 0, 0, 1, 0, 0}, {"b", 0, 0, 1, 0, 0},
+                                    {"c", 0, 0, 1, 0, 0}, {"never", 0, 0, 0, 0, 0},
+                                    {"d", 0, 0, 1, 0, 0}, {"e", 0, 0, 1, 0, 0}};
     task five = small; // all but "never": bits 55
     task_problem p;
     five.skill = of, five.skills = 6;
@@ -610,8 +632,8 @@ int main(void) {
     gates(t);
     late(t);
     due(t);
-    rarity_of_all(t);
-    rarity_elsewhere(t);
+    rarity_of_groups(t);
+    rarity_alone(t);
     turns(t);
     real();
     check(qgre_named("credit") == QGRE_CREDIT && qgre_named("grpo") < 0, "methods by name");

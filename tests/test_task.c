@@ -21,7 +21,7 @@ static void check(int ok, const char *what, const char *found) {
 }
 
 static const uint32_t points[2] = {7, 9};
-static const uint32_t ALL_PASSED = (1 << 19) - 1; // the qualities of the task hamilton
+static const uint32_t ALL_PASSED = (1 << 21) - 1; // the qualities of the task hamilton
 
 enum { FREE, FALL, FORCE, SPRING, SIMPLE, BOTH, POTENTIAL, PENDULUM, QUARTIC };
 
@@ -165,11 +165,13 @@ static void rests(void) {
         {"p form", "p", "", 1},
         {"T form", "T", "", 1},
         {"dp/dt form", "dp/dt", "", 1},
+        {"dp/dt half", "dp/dt", "", 1},
         {"V first", "V", "", 1},
         {"p first", "p", "", 1},
+        {"T first", "T", "", 1},
     };
     enum { ALL = sizeof is / sizeof *is };
-    check(hamilton.qualities == ALL, "there are 19 qualities", "");
+    check(hamilton.qualities == ALL, "there are 21 qualities", "");
     for (int i = 0; i < hamilton.qualities && i < ALL; i++) {
         const task_quality *q = &hamilton.quality[i];
         char on[512], what[640], found[640];
@@ -183,12 +185,12 @@ static void rests(void) {
     }
 }
 
-// In which order what is learned. All but the free particle begin at once, with V, the forms and p's
-// structure; the rest waits for the forms of three V.
+// In which order what is learned. All but the free particle begin at once, with V, the hints and the
+// structure of p and H; the rest waits for the forms of three V.
 static void tree(void) {
     static const char rest[] =
-        "p truth, T structure, T truth, H structure, H truth, dq/dt structure, dq/dt truth, "
-        "dp/dt structure, dp/dt truth";
+        "p truth, T structure, T truth, H truth, dq/dt structure, dq/dt truth, dp/dt structure, "
+        "dp/dt truth";
     static const char form[] = ", T form";
     static const char three[] = "freefall, constant force, spring in gravity";
     static const char *const name[] = {
@@ -200,21 +202,20 @@ static void tree(void) {
     for (int i = 0; i < hamilton.skills && i < ALL; i++) {
         const task_skill *s = &hamilton.skill[i];
         int waits = i != FREE && i != QUARTIC;
-        char after[256], behind[256], needs[512], late[512], due[512], what[64], found[2560];
+        char after[256], behind[256], late[512], due[512], what[64], found[2560];
         char all[512];
         snprintf(all, sizeof all, "%s%s", waits ? rest : "", waits && i != PENDULUM ? form : "");
         skill_names(s->after, after);
         skill_names(s->behind, behind);
-        names(s->needs, needs);
         names(s->late, late);
         names(s->due, due);
-        snprintf(found, sizeof found, "%s: after %s: %s; late %s; behind %s: %s", s->name, after,
-                 needs, late, behind, due);
+        snprintf(found, sizeof found, "%s: after %s; due %s; late %s; behind %s", s->name, after,
+                 due, late, behind);
         snprintf(what, sizeof what, "%s: what comes before it, and what is late", name[i]);
         check(!strcmp(s->name, name[i]) && s->trained == (i != QUARTIC) &&
-                  !strcmp(after, i == FREE ? three : "") &&
-                  !strcmp(needs, i == FREE ? "V form" : "") && !strcmp(late, all) &&
-                  !strcmp(behind, waits ? three : "") && !strcmp(due, waits ? "V form" : ""),
+                  !strcmp(after, i == FREE ? three : "") && !strcmp(late, all) &&
+                  !strcmp(behind, waits ? three : "") &&
+                  !strcmp(due, i == FALL || i == FORCE || i == BOTH ? "V form" : ""),
               what, found);
     }
 }
@@ -274,8 +275,8 @@ static void tables(const task *t) {
             const task_skill *s = &t->skill[i], *first = &t->skill[j];
             wrong |= ((s->after | s->behind) >> j & 1) && !first->trained;
             // What is waited for does not wait itself.
-            wrong |= (s->behind >> j & 1) && (first->after || (s->due & first->late));
-            wrong |= !s->late != !s->behind || !s->late != !s->due;
+            wrong |= (s->behind >> j & 1) && (first->after || (first->due & first->late));
+            wrong |= !s->late != !s->behind || ((s->behind >> j & 1) && !first->due);
         }
     uint32_t open = 0; // all skills open one after the other, whatever their order in the table
     for (int round = 0; round < t->skills; round++)
@@ -486,13 +487,13 @@ static void spring(void) {
 }
 
 #define NO_V "V structure, V truth, H structure, V form, V half"
-#define NO_FORCE "dp/dt structure, dp/dt truth, dp/dt form"
+#define NO_FORCE "dp/dt structure, dp/dt truth, dp/dt form, dp/dt half"
 
 static void systems(void) {
     static const struct {
         int skill;
         const char *question, *right[6];
-        variant of[60]; // the last one empty
+        variant of[90]; // the last one empty
     } is[] = {
         {FREE,
          "free particle, position q, mass = 3\nderive",
@@ -586,7 +587,8 @@ static void systems(void) {
          {"6*v", "p^2/12", "2*q^2 + 42*q", "p^2/12 + 2*q^2 + 42*q", "p/6", "-4*q - 42"},
          {{"", ""},
           {"V = 2*q^2|H = p^2/12 + 2*q^2|dp/dt = -4*q",
-           "V structure, V truth, H truth, dp/dt truth, V form, V half, dp/dt form, V first"},
+           "V structure, V truth, H truth, dp/dt truth, V form, V half, dp/dt form, dp/dt half, V "
+           "first"},
           {"V = 42*q", NO_V ", V first"},
           {"V = q^2 - q", "V truth, H structure, V half, V first"},
           {"V = 2*q^2 + 5*q", "V truth, H structure, V first"},
@@ -609,8 +611,20 @@ static void systems(void) {
           {"dp/dt = -42", NO_FORCE},
           {"dp/dt = -4*q - 42*q^2", NO_FORCE},
           {"dp/dt = -4*q - 42 - q^2", NO_FORCE},
-          {"dp/dt = q + 7", "dp/dt structure, dp/dt truth"},
+          {"dp/dt = q + 7", "dp/dt structure, dp/dt truth, dp/dt half"},
           {"dp/dt = -4*q + 42", "dp/dt structure, dp/dt truth"},
+          {"dp/dt = 4*q - 42", "dp/dt structure, dp/dt truth"},
+          {"dp/dt = -5*q - 41", "dp/dt structure, dp/dt truth, dp/dt half"},
+          {"H = p^2/12 + 3*q^2 + 9*q|dp/dt = -6*q - 8",
+           "H structure, H truth, dp/dt structure, dp/dt truth"},
+          {"H = p^2/12 + 3*q^2 + 9*q|dp/dt = -4*q - 42",
+           "H structure, H truth, dp/dt structure, dp/dt half"},
+          {"H = p^2/12 + 2*q^2 + 42*q + p*q|dp/dt = -4*q - 42",
+           "H structure, H truth, dq/dt structure, dp/dt structure"},
+          {"H = p^2/12 + 2*q^2 + 42*q + v*q^2|dp/dt = q - 42",
+           "H structure, H truth, dp/dt structure, dp/dt truth"},
+          {"H = |dp/dt = -4*q - 42",
+           "H structure, H truth, dq/dt structure, dp/dt structure, dp/dt half"},
           {"dp/dt = -4*q - p", NO_FORCE},
           {"dp/dt = -4*q - 42*v", NO_FORCE},
           {"dp/dt = -4*p - 42", NO_FORCE},
@@ -626,18 +640,24 @@ static void systems(void) {
          {"3*v", "p^2/6", "9*q^3 + 2*q^4/4", "p^2/6 + 9*q^3 + 2*q^4/4", "p/3", "-27*q^2 - 2*q^3"},
          {{"", ""},
           {"V = q^3*(9 + q/2)|dp/dt = -q^2*(27 + 2*q)", ""},
-          {"V = 9*q^4 + 2*q^3/4", "V truth, H structure, V half, V first"},
+          {"V = 9*q^4 + 2*q^3/4", "V truth, H structure, V half"},
           {"V = 9*q^3 + q^4", "V truth, H structure"},
-          {"V = 7*q^3 + q^4/2", "V truth, H structure, V first"},
-          {"V = 9*q^3/3 + 2*q^4/4", "V truth, H structure, V first"},
+          {"V = 7*q^3 + q^4/2", "V truth, H structure"},
+          {"V = 9*q^3/3 + 2*q^4/4", "V truth, H structure"},
           {"V = 9*q^3", NO_V ", V first"},
           {"V = 2*q^4/4", NO_V ", V first"},
           {"V = 9*q^3 + p", NO_V ", V first"},
-          {"V = 9*q^3 + v*q^4", NO_V ", V first"},
+          {"V = 9*q^3 + v*q^4", NO_V},
           {"V = 9*q^3 + 2*q^4/4 + q", "V structure, V truth, H structure, V half, V first"},
           {"V = 9*q^3 + q", "V structure, V truth, H structure, V half, V first"},
-          {"dp/dt = 27*q^2 + 2*q^3", "dp/dt structure, dp/dt truth"},
-          {"dp/dt = q^2 - q^3", "dp/dt structure, dp/dt truth"},
+          {"V = 5*q^3 + q^5", "V structure, V truth, H structure, V half"},
+          {"V = 5*q^3 + q^6", "V structure, V truth, H structure, V half"},
+          {"V = 5*q^3 + q^7", "V structure, V truth, H structure, V half, V first"},
+          {"V = q^3 + 5", "V structure, V truth, H structure, V half, V first"},
+          {"V = q^3/q + q^4", "V structure, V truth, H structure, V half, V first"},
+          {"V = q^4 + q^5", "V structure, V truth, H structure, V half, V first"},
+          {"dp/dt = 27*q^2 + 2*q^3", "dp/dt structure, dp/dt truth, dp/dt half"},
+          {"dp/dt = q^2 - q^3", "dp/dt structure, dp/dt truth, dp/dt half"},
           {"dp/dt = -9*q^3 - 2*q^4/4", NO_FORCE},
           {"dp/dt = -27*q^2", NO_FORCE},
           {"dp/dt = -2*q^3", NO_FORCE}}},
@@ -654,11 +674,11 @@ static void systems(void) {
           {"V = cos(q) + cos(p)", NO_V ", V first"},
           {"V = cos(2*q)", NO_V ", V first"},
           {"V = 0", NO_V ", V first"},
-          {"V = -21*sin(q)", NO_V},
+          {"V = -21*sin(q)", "V structure, V truth, H structure, V half"},
           {"p = 1*v", "p truth, p form, p first"},
           {"p = 4*v", "p truth, p form, p first"},
-          {"T = p^2/8", "T truth, H structure, T form"},
-          {"T = p^2/2", "T truth, H structure, T form"},
+          {"T = p^2/8", "T truth, H structure, T form, T first"},
+          {"T = p^2/2", "T truth, H structure, T form, T first"},
           {"dp/dt = -21*q", NO_FORCE}}},
         {PENDULUM,
          "pendulum, angle q, mass = 4, length = 3, gravity = 5\nderive",
@@ -682,15 +702,26 @@ static void systems(void) {
           {"p = ", "p structure, p truth, p form, p first"},
           {"T = p^2/(2*5*3^2)", "T truth, H structure"},
           {"T = p^2/(2*4*5^2)", "T truth, H structure, T form"},
-          {"T = p^2/(2*3*3^2)", "T truth, H structure, T form"},
-          {"T = (p^16)^16", "T structure, T truth, H structure, T form"}, // too large when bound
+          {"T = p^2/(2*3*3^2)", "T truth, H structure, T form, T first"},
+          {"T = (p^16)^16",
+           "T structure, T truth, H structure, T form, T first"}, // too large when bound
           {"T = p^2/(2*4*4^2)", "T truth, H structure, T form"},
-          {"T = p^2/(2*4)", "T truth, H structure, T form"},
-          {"T = p^2/(5*3^2)", "T truth, H structure, T form"},
-          {"T = 36*v^2/2", "T structure, T truth, H structure, T form"},
-          {"T = p^2/72 + q", "T structure, T truth, H structure, T form"},
-          {"T = 0", "T structure, T truth, H structure, T form"},
-          {"T = t", "T structure, T truth, H structure, T form"},
+          {"T = p^2/(2*4)", "T truth, H structure, T form, T first"},
+          {"T = p^2/(2*5*4^2)", "T truth, H structure, T form"},
+          {"T = p^2/(2*2*5^2)", "T truth, H structure, T form"},
+          {"T = p^2/(2*4*2^2)", "T truth, H structure, T form"},
+          {"T = p^2/(8*9)", ""},
+          {"T = p^2/(8*8)", "T truth, H structure, T form"},
+          {"T = p^2/(2*10*5^2)", "T truth, H structure, T form, T first"},
+          {"T = p^2/(2*9)", "T truth, H structure, T form, T first"},
+          {"T = p^2/(2*3*3)", "T truth, H structure, T form, T first"},
+          {"T = p^2/(2*9*9^2) + q", "T structure, T truth, H structure, T form, T first"},
+          {"T = q^2/(2*9*9^2)", "T structure, T truth, H structure, T form, T first"},
+          {"T = p^2/(5*3^2)", "T truth, H structure, T form, T first"},
+          {"T = 36*v^2/2", "T structure, T truth, H structure, T form, T first"},
+          {"T = p^2/72 + q", "T structure, T truth, H structure, T form, T first"},
+          {"T = 0", "T structure, T truth, H structure, T form, T first"},
+          {"T = t", "T structure, T truth, H structure, T form, T first"},
           {"V = -2*4*5*cos(q)", "V truth, H structure, V half"},
           {"V = -2*4*3*cos(q)", "V truth, H structure, V half"},
           {"V = -2*5*3*cos(q)", "V truth, H structure"},
@@ -703,6 +734,22 @@ static void systems(void) {
           {"V = -9*9*9*cos(q)", "V truth, H structure, V half"},
           {"V = -11*4*3*cos(q)", "V truth, H structure, V form, V half"},
           {"V = -5*cos(q)", "V truth, H structure, V form, V half"},
+          {"V = -4*5*3*sin(q)", "V structure, V truth, H structure, V half"},
+          {"V = -8*7*5*sin(q)", "V structure, V truth, H structure, V half"},
+          {"V = -9*9*9*sin(q)", "V structure, V truth, H structure, V half"},
+          {"V = 4*5*3*sin(q)", NO_V},
+          {"V = -4*5*3*sin(p)", NO_V},
+          {"V = -7*5*q", "V structure, V truth, H structure, V half, V first"},
+          {"V = 7*5*q", NO_V ", V first"},
+          {"V = -7*q", "V structure, V truth, H structure, V half, V first"},
+          {"V = -7*q^2/2", "V structure, V truth, H structure, V half, V first"},
+          {"V = -7*q^2", NO_V ", V first"},
+          {"V = -35*q^2/2", NO_V ", V first"},
+          {"V = 7*q^2/2", NO_V ", V first"},
+          {"V = -7*q^2/2 - q", NO_V ", V first"},
+          {"V = -7*q^3", NO_V ", V first"},
+          {"V = -7*5*p", NO_V ", V first"},
+          {"V = -7*5*q*v", NO_V ", V first"},
           {"V = -60*cos(q) + p", NO_V ", V first"},
           {"V = -60*cos(q)*v", NO_V},
           {"V = -60*cos(p)", NO_V},
@@ -794,6 +841,13 @@ static int leans(long n, long m, long l) {
     return turns(n, m, l) || (!digit && times_digit(n, l) && !cheap);
 }
 
+// n is paid by T first: a digit stands beside the square of another, at least.
+static int sways(long n, long m, long l) {
+    int digit = m * l * l < 10, square = 0;
+    for (long k = 2; k <= 9; k++) square |= n > 9 && times_digit(n, k * k);
+    return turns(n, m, l) || (!digit && square && (m == l || n != l * l * l));
+}
+
 // The qualities of V that n as its coefficient has; whether half of it is right.
 static int coefficient(const task_problem *p, int skill, long n, int *half) {
     long m = told(p, "mass"), g = told(p, "gravity"), l = told(p, "length"), right;
@@ -831,7 +885,8 @@ static void numbers(void) {
         [FALL] = "q", [FORCE] = "q", [SPRING] = "q^2/2", [PENDULUM] = "cos(q)"};
     uint32_t v_form = bit("V form"), v_half = bit("V half"), p_form = bit("p form");
     uint32_t t_form = bit("T form"), p_first = bit("p first");
-    uint32_t all = v_form | v_half | p_form | t_form | p_first;
+    uint32_t t_first = bit("T first");
+    uint32_t all = v_form | v_half | p_form | t_form | p_first | t_first;
     for (size_t i = 0; i < sizeof is / sizeof *is; i++) {
         task_problem p = with(is[i].skill, is[i].mass, is[i].name, is[i].value);
         char answer[256], what[160], found[256] = "";
@@ -845,6 +900,7 @@ static void numbers(void) {
             if (!swings || turns(n, m, l)) want |= p_form;
             if (swings ? turns(n, m, l) : n == m || (n >= 1 && n <= 9)) want |= t_form;
             if (!swings || leans(n, m, l)) want |= p_first;
+            if (!swings || sways(n, m, l)) want |= t_first;
             snprintf(answer, sizeof answer,
                      "p = %ld*v\nT = p^2/(2*(%ld))\nV = %ld*%s\nH = p\ndq/dt = 1\ndp/dt = 1", n, n,
                      n, form[is[i].skill]);
@@ -861,6 +917,7 @@ static void numbers(void) {
 // Sums of all sets of powers from 0 to 4, as V and as dp/dt, for each pair of powers that is told.
 static void sums(void) {
     uint32_t structure = bit("V structure"), v_form = bit("V form"), dp_form = bit("dp/dt form");
+    uint32_t v_first = bit("V first");
     char what[96], found[256];
     for (int low = 1; low <= 3; low++)
         for (int high = low + 1; high <= 4; high++) {
@@ -884,7 +941,9 @@ static void sums(void) {
                 task_verdict v = judged(&hamilton, &p, answer);
                 uint32_t want = (set == right ? structure : 0) | (set << 1 == right ? dp_form : 0);
                 if (set & (set - 1)) want |= v_form;
-                if (!v.formed || (v.passed & (structure | v_form | dp_form)) != want)
+                for (int n = low + 1; n <= 4; n++)
+                    if (set == (1u << low | 1u << n)) want |= v_first;
+                if (!v.formed || (v.passed & (structure | v_form | v_first | dp_form)) != want)
                     snprintf(found, sizeof found, "%s: %x, should be %x", sum, v.passed, want);
             }
             snprintf(what, sizeof what, "powers %d and %d: all sums of powers as V and as dp/dt",
@@ -1086,20 +1145,20 @@ static int serve_pipe(void) {
 
 // What stands in an answer that is not formed, for credit: lines up to the first that is none.
 static void broken(void) {
-    enum { P_FORM = 17 << 14, T_FORM = 2 << 14 }; // nothing but this is asked of them
+    enum { P_HINTS = 33 << 14, T_FORM = 1 << 15, T_FIRST = 1 << 20 }; // nothing is asked
     static const struct {
         const char *answer;
         uint32_t stands, there;
         size_t read;
     } is[] = {
         {"", 0, 0, 0},
-        {"p = 9*v", 3 | P_FORM, 1, 7},
-        {"p = 9*v\nT = p^2", 3 | 4 | P_FORM, 3, 15},
-        {"dq/dt = p/9\nT = p^2/18\n", 12 | 512 | T_FORM, 16 | 2, 23},
-        {"p = 9*v\n\nT = p^2/18", 3 | P_FORM, 1, 7},
-        {"p = 9*v\np = 9*v\nT = p^2/18", 3 | P_FORM, 1, 7},
+        {"p = 9*v", 3 | P_HINTS, 1, 7},
+        {"p = 9*v\nT = p^2", 3 | 4 | P_HINTS | T_FIRST, 3, 15},
+        {"dq/dt = p/9\nT = p^2/18\n", 12 | 512 | T_FORM | T_FIRST, 16 | 2, 23},
+        {"p = 9*v\n\nT = p^2/18", 3 | P_HINTS, 1, 7},
+        {"p = 9*v\np = 9*v\nT = p^2/18", 3 | P_HINTS, 1, 7},
         {"so\np = 9*v", 0, 0, 0},
-        {"p = 9*v\nT = p^2/18, V = 2*q^2", 3 | P_FORM, 3, 29},
+        {"p = 9*v\nT = p^2/18, V = 2*q^2", 3 | P_HINTS | T_FIRST, 3, 29},
         {"p = 9*v\nT = p^2/18\nV = 2*q^2\nH = p^2/18 + 2*q^2\ndq/dt = p/9\ndp/dt = -4*q\nso",
          ALL_PASSED, 63, 72},
     };
