@@ -25,7 +25,7 @@ from convert import ASSAY, ENV, ROOT, assay, error_line  # noqa: E402
 REPORT = convert.Report("eval")
 check = REPORT.check
 TINY = os.path.join(ROOT, "vectors", "tiny")
-HAMILTON = ["%s %s" % (s, g) for s in ("p", "T", "V", "H", "dq/dt", "dp/dt") for g in ("structure", "truth")] + ["V form", "V half", "p form", "T form", "dp/dt form", "V first", "p first"]
+HAMILTON = ["%s %s" % (s, g) for s in ("p", "T", "V", "H", "dq/dt", "dp/dt") for g in ("structure", "truth")] + ["V form", "V half", "p form", "T form", "dp/dt form", "dp/dt half", "V first", "p first", "T first"]
 getcontext().prec = 40
 
 
