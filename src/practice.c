@@ -208,7 +208,7 @@ static void put_legend(const task *t, FILE *f) {
             "<text x='%d' y='%d' fill='#555'>skill: from its first try on</text>\n"
             "<text x='%d' y='%d' fill='#555'>mark above: mastered</text>\n"
             "<text x='%d' y='%d' fill='#555'>mark below: lost again</text>\n",
-            x, ROWS + 4, x, ROWS + 20, x, ROWS + 36);
+            x, ROWS + 22, x, ROWS + 38, x, ROWS + 54);
 }
 
 // When a skill was tried first, and when each of its qualities was mastered or lost again.
