@@ -133,6 +133,7 @@ static const task_quality qualities[] = {
 // Potentials come first: forms that are not alive before T is learned are gone after it. That nothing
 // pulls a free particle is learned behind what pulls others.
 #define FIRST (1 << FALL | 1 << FORCE | 1 << BOTH)
+// All structures and truths but these.
 #define LATE ((V_FORM - 1) & ~(S(P) | S(V) | R(V) | S(H)))
 #define LEARNED .trained = 1, .late = LATE | T_FORM, .behind = FIRST
 static const task_skill skills[] = {
@@ -203,8 +204,9 @@ static void bind(task_problem *p, const char *name, const char *text, values is)
     task_bind(p, name, "%s", filled);
 }
 
-// The inertia by p and by T is right; or by T a digit; or where it is M L^2, L^2 is right (p first: L or
-// L^2), times a digit from 2 to 9. Not L^2 or L^3, nor a single digit, unless that is right.
+// The inertia by p and by T is right; or by T a digit; or where it is M L^2, L^2 is right, times a
+// digit from 2 to 9 (p first: L or L^2, T first: any square). Not L^3, nor a single digit, nor L^2
+// in p first, unless that is right.
 static void bind_inertia(task_problem *p, int squared, values is) {
     long m = strtol(is['M'], NULL, 10), l = strtol(is['L'], NULL, 10);
     int digit = m * l * l < 10, any = !squared || digit;
@@ -233,17 +235,19 @@ static void problem(int skill, uint32_t seed, uint32_t number, int held, task_pr
     bind(p, "shape", f->shape, is);
     bind(p, "whole", f->whole, is);
     bind(p, "D", "V - U", is);
-    bind(p, "crest", "V/cos(q)", is);   // c of c*cos(q)
     bind(p, "rise", "2*V/q - V_q", is); // a of a*q + b*q^2
-    bind(p, "small", PRODUCT("(crest+"), is);
-    bind(p, "medium", MEDIUM("(crest+"), is);
-    bind(p, "large", LARGE("(crest+"), is);
-    bind(p, "minus", "D*" PRODUCT("(V+q*") "*" DIGITS("(V+q*"), is);
-    bind(p, "sags", DIGITS("(V+q^2/2*"), is);
-    bind(p, "swell", "V/sin(q)", is); // c of c*sin(q)
-    bind(p, "little", PRODUCT("(swell+"), is);
-    bind(p, "middle", MEDIUM("(swell+"), is);
-    bind(p, "great", LARGE("(swell+"), is);
+    if (f == &cosine) {
+        bind(p, "crest", "V/cos(q)", is); // c of c*cos(q)
+        bind(p, "small", PRODUCT("(crest+"), is);
+        bind(p, "medium", MEDIUM("(crest+"), is);
+        bind(p, "large", LARGE("(crest+"), is);
+        bind(p, "minus", "D*" PRODUCT("(V+q*") "*" DIGITS("(V+q*"), is);
+        bind(p, "sags", DIGITS("(V+q^2/2*"), is);
+        bind(p, "swell", "V/sin(q)", is); // c of c*sin(q)
+        bind(p, "little", PRODUCT("(swell+"), is);
+        bind(p, "middle", MEDIUM("(swell+"), is);
+        bind(p, "great", LARGE("(swell+"), is);
+    }
     // Where nothing is asked, 0 is 0 and 1 is not.
     bind(p, "alone", f->near || f->sum ? "V" : "0", is);
     bind(p, "near", f->near ? f->near : "0", is);
