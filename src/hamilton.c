@@ -14,10 +14,12 @@ typedef struct {
     const char *near;  // is 0 when V is right or has the form that is hard to come by
     const char *sum;   // is not 0 when that form, a sum of different powers, is there
     const char *half;  // is 0 when a part of what V consists of is right
-    const char *first; // is 0 when what should be learned of V first is there
-    const char *bend;  // is 0 when dp/dt has the right powers of q and no others
-    const char *force; // is not 0 when dp/dt has all of them
-    const char *slope; // is 0 when one of its two terms is right by the answer's own H
+    const char *mass;  // is 0 when the mass is a factor of what gravity does to V, or that is right
+    const char *gravity; // is 0 when gravity is
+    const char *first;   // is 0 when what should be learned of V first is there
+    const char *bend;    // is 0 when dp/dt has the right powers of q and no others
+    const char *force;   // is not 0 when dp/dt has all of them
+    const char *slope;   // is 0 when one of its two terms is right by the answer's own H
 } form;
 
 #define FROM2(x) x "2)*" x "3)*" x "4)*" x "5)*" x "6)*" x "7)*" x "8)*" x "9)"
@@ -38,20 +40,18 @@ typedef struct {
       "280)*" x "288)*" x "294)*" x "315)*" x "320)*" x "324)*" x "336)*" x "343)*" x "360)*" x    \
       "378)*" x "384)*" x "392)*" x "405)*" x "432)*" x "441)*" x "448)*" x "486)*" x "504)*" x    \
       "512)*" x "567)*" x "576)*" x "648)*" x "729)"
-// Numbers above 9 that are a digit from 2 to 9 times the square of another.
+// Numbers above 81, the largest product of two digits, that are a digit times the square of another.
 #define SQUARE(x)                                                                                  \
-    x "12)*" x "16)*" x "18)*" x "20)*" x "24)*" x "27)*" x "28)*" x "32)*" x "36)*" x "45)*" x    \
-      "48)*" x "50)*" x "54)*" x "63)*" x "64)*" x "72)*" x "75)*" x "80)*" x "81)*" x "96)*" x    \
-      "98)*" x "100)*" x "108)*" x "112)*" x "125)*" x "128)*" x "144)*" x "147)*" x "150)*" x     \
-      "162)*" x "175)*" x "180)*" x "192)*" x "196)*" x "200)*" x "216)*" x "225)*" x "243)*" x    \
-      "245)*" x "252)*" x "256)*" x "288)*" x "294)*" x "320)*" x "324)*" x "343)*" x "384)*" x    \
-      "392)*" x "405)*" x "441)*" x "448)*" x "486)*" x "512)*" x "567)*" x "576)*" x "648)*" x    \
-      "729)"
+    x "96)*" x "98)*" x "100)*" x "108)*" x "112)*" x "125)*" x "128)*" x "144)*" x "147)*" x      \
+      "150)*" x "162)*" x "175)*" x "180)*" x "192)*" x "196)*" x "200)*" x "216)*" x "225)*" x    \
+      "243)*" x "245)*" x "252)*" x "256)*" x "288)*" x "294)*" x "320)*" x "324)*" x "343)*" x    \
+      "384)*" x "392)*" x "405)*" x "441)*" x "448)*" x "486)*" x "512)*" x "567)*" x "576)*" x    \
+      "648)*" x "729)"
 #define POWER .shape = "q*V_q - I*V", .whole = "V"
 static const form none = {.shape = "V", .whole = "1"};
 static const form one = {POWER};
-static const form product = {POWER, .near = "D*" PRODUCT("(V-q*"),
-                             .half = "D*" FROM2("(V/(M*q)-") "*" FROM2("(V/(G*q)-")};
+static const form product = {POWER, .near = "D*" PRODUCT("(V-q*"), .mass = "D*" FROM2("(V/(M*q)-"),
+                             .gravity = "D*" FROM2("(V/(G*q)-")};
 static const form pulled = {
     POWER, .near = "D*" DIGITS("(V+q*"),
     .first = "D*" DIGITS("(V+q*") "*" DIGITS("(V+q^2/2*") "*" DIGITS("(V+q^2/2/")};
@@ -63,13 +63,17 @@ static const form bent = {POWER, .near = "D*" DIGITS("(V-q^2/2*")};
     .bend = "q^2*dp_qq + (3 - I - J)*q*dp_q + (I - 1)*(J - 1)*dp",                                 \
     .force = "(q*dp_q - (I - 1)*dp)*(q*dp_q - (J - 1)*dp)",                                        \
     .slope = "(q*(dp_q + H_qq) - (I - 1)*(dp + H_q))*(q*(dp_q + H_qq) - (J - 1)*(dp + H_q))"
-static const form two = {TWO, .first = "(rise - M*G)*" PRODUCT("(rise-")};
+static const form two = {TWO, .first = "(rise - M*G)*" PRODUCT("(rise-"),
+                         .mass = "(rise - M*G)*" FROM2("(rise/M-"),
+                         .gravity = "(rise - M*G)*" FROM2("(rise/G-")};
 #define ABOVE(k) "(q^2*V_qq - (2*I + " k " - 1)*q*V_q + I*(I + " k ")*V)"
 static const form told = {TWO, .first = ABOVE("1") "*" ABOVE("2") "*" ABOVE("3")};
 static const form cosine = {.shape = "V_q*cos(q) + V*sin(q)",
                             .whole = "V",
                             .near = "minus*sags*small*medium*large*little*middle*great",
                             .half = "D*" PRODUCT("(crest/L+"),
+                            .mass = "D*" PRODUCT("(crest/M+"),
+                            .gravity = "D*" PRODUCT("(crest/G+"),
                             .first = "(V_qq + V)*(V_pp + V)",
                             .bend = "dp_q*sin(q) - dp*cos(q)",
                             .force = "dp"};
@@ -126,8 +130,10 @@ static const task_quality qualities[] = {
     {"dp/dt form", DP, 0, "slide_p = 0, slide_v = 0, bend = 0, force != 0", 0, 1},
     {"dp/dt half", DP, 0, "slide_p = 0, slide_v = 0, bend = 0, force != 0, slope = 0", 0, 1},
     {"V first", V, 0, "first = 0, begun != 0", 0, 1},
-    {"p first", P, 0, "leans = 0, leant != 0", 0, 1},
+    {"p first", P, 0, "leans = 0, turned != 0", 0, 1},
     {"T first", T, 0, "sways = 0, spun != 0", 0, 1},
+    {"V gravity", V, 0, "gravity = 0", 0, 1},
+    {"V mass", V, 0, "mass = 0", 0, 1},
 };
 
 // Potentials come first: forms that are not alive before T is learned are gone after it. That nothing
@@ -205,8 +211,7 @@ static void bind(task_problem *p, const char *name, const char *text, values is)
 }
 
 // The inertia by p and by T is right; or by T a digit; or where it is M L^2, L^2 is right, times a
-// digit from 2 to 9 (p first: L or L^2, T first: any square). Not L^3, nor a single digit, nor L^2
-// in p first, unless that is right.
+// digit from 2 to 9 (p first, T first: any square). Not L^3, nor a single digit, unless that is right.
 static void bind_inertia(task_problem *p, int squared, values is) {
     long m = strtol(is['M'], NULL, 10), l = strtol(is['L'], NULL, 10);
     int digit = m * l * l < 10, any = !squared || digit;
@@ -219,8 +224,7 @@ static void bind_inertia(task_problem *p, int squared, values is) {
     bind(p, "turned", any ? "1" : m == l ? DIGITS("(mp-") : "(mp - L^3)*" DIGITS("(mp-"), is);
     bind(p, "spun", any ? "1" : m == l ? DIGITS("(mT-") : "(mT - L^3)*" DIGITS("(mT-"), is);
     bind(p, "sways", !squared ? "0" : digit ? "spins" : "spins*" SQUARE("(mT-"), is);
-    bind(p, "leans", any ? "turns" : "turns*" FROM2("(mp/L-"), is);
-    bind(p, "leant", any || m == l || m == 1 ? "turned" : "(mp - L^2)*turned", is);
+    bind(p, "leans", any ? "turns" : "turns*" SQUARE("(mp-"), is);
 }
 
 // Problems whose numbers add up to a multiple of 5 are kept for measuring.
@@ -253,6 +257,8 @@ static void problem(int skill, uint32_t seed, uint32_t number, int held, task_pr
     bind(p, "near", f->near ? f->near : "0", is);
     bind(p, "sum", f->sum ? f->sum : f->near ? "V" : "1", is);
     bind(p, "half", f->half ? f->half : "0", is);
+    bind(p, "mass", f->mass ? f->mass : "0", is);
+    bind(p, "gravity", f->gravity ? f->gravity : "0", is);
     bind(p, "both", f->half ? f->whole : "1", is);
     bind(p, "first", f->first ? f->first : "0", is);
     bind(p, "begun", !f->first ? "1" : f->sum ? f->sum : "V", is);

@@ -4,17 +4,20 @@ usage: _showcase.py FOLDER [FIRST LAST]
 
 With two steps: of each journal METHOD-WHAT-SEED.journal, finished or not, the answers of these steps
 that had all qualities, by system, the mean over the trained systems, and the digest of the last
-step's weights; and the step after which the run first had a score. Otherwise, for each run: held-out answers with all qualities, greedy and sampled, over
+step's weights; the step after which the run first had a score; and the ratio of these steps with
+gates and without, the geometric mean over seeds with Student's interval of 95%. Otherwise, for each run: held-out answers with all qualities, greedy and sampled, over
 the trained systems, with Wilson's interval; by system; and the step and the tokens drawn until each quality was first
 mastered in one system, and in how many it is mastered at the end.
 """
 
 import json
+import math
 import os
 import subprocess
 import sys
 
 ASSAY = os.environ.get("ASSAY", "build/assay")
+T95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776}  # of Student's distribution, by degrees of freedom
 
 
 def first_mastered(run):
@@ -70,10 +73,30 @@ def compare(folder, first, last):
     marks = (10, 20, 30, 40, 50, 60, 70, 80)
     print("| run | " + " | ".join("%d%%" % m for m in marks) + " | score after step %d |" % last)
     print("|---" * (2 + len(marks)) + "|")
+    reached = {}
     for n, (scores, _, _) in runs.items():
         mean = [100 * sum(s.values()) / count for s in scores[:last]]
         when = [next((str(i + 1) for i, x in enumerate(mean) if x >= m), "-") for m in marks]
         print("| %s | %s | %.1f |" % (n, " | ".join(when), mean[last - 1]))
+        reached[n] = when
+    for what in ("r1r2", "all"):
+        seeds = [n.split("-")[2] for n in reached if n.startswith("qgre-%s-" % what) and n.replace("qgre", "credit") in reached]
+        pairs = [[reached["%s-%s-%s" % (method, what, seed)] for method in ("qgre", "credit")] for seed in seeds]
+        if pairs:
+            print("| gates/without, %s | %s | |" % (what, " | ".join(ratio([(a[k], b[k]) for a, b in pairs]) for k in range(len(marks)))))
+
+
+def ratio(steps):
+    """Of pairs of steps, "-" where a score was never reached: the geometric mean of their quotients."""
+    logs = [math.log(int(a) / int(b)) for a, b in steps if a != "-" and b != "-"]
+    n = len(logs)
+    if n < len(steps):
+        return "%d of %d never" % (len(steps) - n, len(steps))
+    mean = sum(logs) / n
+    if n < 2 or n - 1 not in T95:
+        return "%.2f" % math.exp(mean)
+    half = T95[n - 1] * math.sqrt(sum((x - mean) ** 2 for x in logs) / (n - 1) / n)
+    return "%.2f (%.2f to %.2f)" % tuple(math.exp(x) for x in (mean, mean - half, mean + half))
 
 
 def main():

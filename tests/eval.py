@@ -25,7 +25,7 @@ from convert import ASSAY, ENV, ROOT, assay, error_line  # noqa: E402
 REPORT = convert.Report("eval")
 check = REPORT.check
 TINY = os.path.join(ROOT, "vectors", "tiny")
-HAMILTON = ["%s %s" % (s, g) for s in ("p", "T", "V", "H", "dq/dt", "dp/dt") for g in ("structure", "truth")] + ["V form", "V half", "p form", "T form", "dp/dt form", "dp/dt half", "V first", "p first", "T first"]
+HAMILTON = ["%s %s" % (s, g) for s in ("p", "T", "V", "H", "dq/dt", "dp/dt") for g in ("structure", "truth")] + ["V form", "V half", "p form", "T form", "dp/dt form", "dp/dt half", "V first", "p first", "T first", "V gravity", "V mass"]
 getcontext().prec = 40
 
 
@@ -139,7 +139,7 @@ def check_shown(folder):
         m = re.search(r"mass = (\d+)", p[0])
         if "potential" not in p[0]:
             wrong += [p[0]] * (sum(map(int, re.findall(r" = (\d+)", p[0]))) % 5 != 0)  # those that are kept
-        passed = [int(re.search(r"(\d+) of 21", a)[1]) for a in p[1:]]
+        passed = [int(re.search(r"(\d+) of 23", a)[1]) for a in p[1:]]
         wrong += [passed] * (passed != sorted(passed, reverse=True))  # best, middle, worst
         for answer in p[1:]:
             passes, text = answer.split("\n", 1)
@@ -341,7 +341,7 @@ def check_written(work):
     for step in range(1, 51):
         mastered = [0] * 9
         mastered[0] = (1 if step >= 20 else 0) | (2 if 30 <= step < 40 else 0)
-        answers = [(256 + (step > 25) * (i % 2), 2**21 - 1 if i < step // 4 else 1, 50 + i) for i in range(16)]
+        answers = [(256 + (step > 25) * (i % 2), 2**23 - 1 if i < step // 4 else 1, 50 + i) for i in range(16)]
         if step == 7:  # tried, then killed, then tried again
             j.add(REWARD, reward(mastered, [(256, 0, 99)] * 16)).add("resume", b'{"turn":1}')
         j.add(REWARD, reward(mastered, answers)).add("update", update(step))
@@ -364,7 +364,7 @@ def check_written(work):
     check(len(first) == 2 and all(abs(a - b) < 0.06 for a, b in zip(first, want)), "lines at a skill's first try", first)
     for what, payload, word in (
         ("of another number of skills", reward([0] * 3, [(256, 1, 5)]), "record 2"),
-        ("with bits of no quality", reward([0] * 9, [(256, 1 << 21, 5)]), "record 2"),
+        ("with bits of no quality", reward([0] * 9, [(256, 1 << 23, 5)]), "record 2"),
         ("of a skill that is none", reward([0] * 9, [(9, 1, 5)]), "record 2"),
         ("without answers", reward([0] * 9, []), "record 2"),
     ):

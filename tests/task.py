@@ -25,7 +25,7 @@ import corpus  # noqa: E402
 DRIVER = os.path.join(ROOT, os.environ.get("TASK", "build/gcc/test_task"))
 q, p, v = sp.symbols("q p v")
 LABELS = ["p", "T", "V", "H", "dq/dt", "dp/dt"]
-HAMILTON = [f"{name} {grade}" for name in LABELS for grade in ("structure", "truth")] + ["V form", "V half", "p form", "T form", "dp/dt form", "dp/dt half", "V first", "p first", "T first"]
+HAMILTON = [f"{name} {grade}" for name in LABELS for grade in ("structure", "truth")] + ["V form", "V half", "p form", "T form", "dp/dt form", "dp/dt half", "V first", "p first", "T first", "V gravity", "V mass"]
 SLOPES = ["structure", "truth"]
 SKILLS = {
     "hamilton": [
@@ -38,7 +38,7 @@ POWERS = {"free particle": set(), "freefall": {1}, "constant force": {1}, "sprin
 DIGITS = set(range(2, 10))
 PRODUCTS = {a * b for a in DIGITS for b in DIGITS} - set(range(10))  # of two digits, and no digit
 PRODUCTS_OF_3 = PRODUCTS | {a * b for a in DIGITS for b in PRODUCTS}
-SQUARES = {a * b**2 for a in DIGITS for b in DIGITS} - set(range(10))
+SQUARES = {a * b**2 for a in DIGITS for b in DIGITS} - set(range(82))  # that are no product of two
 MULTIPLY = "·"
 
 
@@ -295,12 +295,16 @@ def judge_hamilton(question, answer):
         return any(coefficient(V, -of) in numbers for of, numbers in ((q, ones | PRODUCTS), (q**2 / 2, ones), (sp.cos(q), PRODUCTS_OF_3), (sp.sin(q), PRODUCTS_OF_3)))
 
     def half(V):
-        """Both terms are there and one at least is right; or the number is, or one value of two, or a pendulum's length."""
+        """Both terms are there and one at least is right; or a pendulum's length is; elsewhere what is rare is there."""
         if len(terms) == 2:
             wrong = sp.expand(V - right[2])
             return potential(V) and (is_zero(wrong) or len(powers(wrong, q)) == 1)
-        partly = {"freefall": {k * x for k in DIGITS for x in (m, g)}, "pendulum": {k * l for k in PRODUCTS}}.get(system)
-        return rare(V) and (not partly or number(V) in {number(right[2])} | partly)
+        return rare(V) and (not swings or number(V) in {m * g * l} | {k * l for k in PRODUCTS})
+
+    def factor(V, value):
+        """In what gravity does to V this value is a factor, beside a digit, or a pendulum's beside a product; or it is right."""
+        found = coefficient(2 * V / q - sp.diff(V, q), sp.Integer(1)) if len(terms) == 2 else number(V)
+        return found in {m * g * (l if swings else 1)} | {k * value for k in (PRODUCTS if swings else DIGITS)}
 
     def first(V):
         """A sine or cosine at all; of two terms the lower power, or a product, and another there; a negative V."""
@@ -325,16 +329,10 @@ def judge_hamilton(question, answer):
         """The inertia that T has: the squared length is right, or all; or of other systems a digit."""
         return not is_zero(T) and (inertia(p**2 / (2 * T)) if swings else coefficient(p**2 / (2 * T), sp.Integer(1)) in {m, 1} | DIGITS)
 
-    def leans(I):
-        """One length is right, at least."""
-        number = coefficient(I, sp.Integer(1))
-        cheap = DIGITS | {1} | ({l**2, l**3} if m != l else set())
-        return inertia(I) or (m * l**2 > 9 and number in {k * l for k in DIGITS} - cheap)
-
-    def sways(T):
-        """As turned, or any digit times another's square."""
-        cheap = DIGITS | {1} | ({l**3} if m != l else set())
-        return turned(T) or (not is_zero(T) and m * l**2 > 9 and coefficient(p**2 / (2 * T), sp.Integer(1)) in SQUARES - cheap)
+    def square(I):
+        """As inertia, or a digit times any other's square."""
+        cheap = {l**3} if m != l else set()
+        return inertia(I) or (m * l**2 > 9 and coefficient(I, sp.Integer(1)) in SQUARES - cheap)
 
     def halfway(dp, H):
         """One of the two terms of dp/dt at least is minus the slope of the answer's own H."""
@@ -365,7 +363,9 @@ def judge_hamilton(question, answer):
     bits += [not (swings or len(terms) == 2) or holds(bent, dp)]
     bits += [holds(halfway, dp, H) if len(terms) == 2 else not swings or holds(bent, dp)]
     bits += [not (swings or len(terms) == 2 or system == "constant force") or holds(first, V)]
-    bits += [not swings or holds(lambda P: leans(P / v), P), not swings or holds(sways, T)]
+    bits += [not swings or holds(lambda P: square(P / v), P), not swings or holds(lambda T: not is_zero(T) and square(p**2 / (2 * T)), T)]
+    falls = system in ("freefall", "spring in gravity", "pendulum")
+    bits += [not falls or holds(lambda V: factor(V, x), V) for x in (g, m)]
     return True, {name for name, bit in zip(HAMILTON, bits) if bit}
 
 

@@ -21,7 +21,7 @@ static void check(int ok, const char *what, const char *found) {
 }
 
 static const uint32_t points[2] = {7, 9};
-static const uint32_t ALL_PASSED = (1 << 21) - 1; // the qualities of the task hamilton
+static const uint32_t ALL_PASSED = (1 << 23) - 1; // the qualities of the task hamilton
 
 enum { FREE, FALL, FORCE, SPRING, SIMPLE, BOTH, POTENTIAL, PENDULUM, QUARTIC };
 
@@ -169,9 +169,11 @@ static void rests(void) {
         {"V first", "V", "", 1},
         {"p first", "p", "", 1},
         {"T first", "T", "", 1},
+        {"V gravity", "V", "", 1},
+        {"V mass", "V", "", 1},
     };
     enum { ALL = sizeof is / sizeof *is };
-    check(hamilton.qualities == ALL, "there are 21 qualities", "");
+    check(hamilton.qualities == ALL, "there are 23 qualities", "");
     for (int i = 0; i < hamilton.qualities && i < ALL; i++) {
         const task_quality *q = &hamilton.quality[i];
         char on[512], what[640], found[640];
@@ -493,7 +495,7 @@ static void systems(void) {
     static const struct {
         int skill;
         const char *question, *right[6];
-        variant of[90]; // the last one empty
+        variant of[100]; // the last one empty
     } is[] = {
         {FREE,
          "free particle, position q, mass = 3\nderive",
@@ -513,17 +515,17 @@ static void systems(void) {
          {"5*v", "p^2/10", "45*q", "p^2/10 + 45*q", "p/5", "-45"},
          {{"", ""},
           {"V = 5*9q|dp/dt = -(5)(9)", ""},
-          {"V = 9*q", "V truth, H structure, V form, V half"},
-          {"V = 5*7*q", "V truth, H structure"},
-          {"V = 2*9*q", "V truth, H structure"},
-          {"V = 4*7*q", "V truth, H structure, V half"},
-          {"V = 5*10*q", "V truth, H structure, V form, V half"},
-          {"V = 35/2*q", "V truth, H structure, V form, V half"},
+          {"V = 9*q", "V truth, H structure, V form, V half, V gravity, V mass"},
+          {"V = 5*7*q", "V truth, H structure, V gravity"},
+          {"V = 2*9*q", "V truth, H structure, V mass"},
+          {"V = 4*7*q", "V truth, H structure, V gravity, V mass"},
+          {"V = 5*10*q", "V truth, H structure, V form, V half, V gravity, V mass"},
+          {"V = 35/2*q", "V truth, H structure, V form, V half, V gravity, V mass"},
           {"V = -45*q|H = p^2/10 - 45*q|dp/dt = 45",
-           "V truth, H truth, dp/dt truth, V form, V half"},
-          {"V = 45*q^2", NO_V},
-          {"V = 35*p", NO_V},
-          {"V = 45", NO_V},
+           "V truth, H truth, dp/dt truth, V form, V half, V gravity, V mass"},
+          {"V = 45*q^2", NO_V ", V gravity, V mass"},
+          {"V = 35*p", NO_V ", V gravity, V mass"},
+          {"V = 45", NO_V ", V gravity, V mass"},
           {"p = 2*v|T = p^2/4|H = p^2/4 + 45*q|dq/dt = p/2",
            "p truth, T truth, H truth, dq/dt truth"},
           {"dp/dt = -45*q", "dp/dt structure, dp/dt truth"}}},
@@ -548,14 +550,17 @@ static void systems(void) {
          "freefall, height q, mass = 2, gravity = 11\nderive",
          {"2*v", "p^2/4", "22*q", "p^2/4 + 22*q", "p/2", "-22"},
          {{"", ""},
-          {"V = 11*q", "V truth, H structure, V form, V half"},
-          {"V = 2*3*q", "V truth, H structure, V form, V half"},
-          {"V = 2*11*2*q", "V truth, H structure, V form, V half"}}},
+          {"V = 11*q", "V truth, H structure, V form, V half, V gravity, V mass"},
+          {"V = 2*3*q", "V truth, H structure, V form, V half, V gravity"},
+          {"V = 2*11*2*q", "V truth, H structure, V form, V half, V mass"},
+          {"V = 3*11*q", "V truth, H structure, V form, V half, V mass"},
+          {"V = 3*11*p", NO_V ", V gravity, V mass"},
+          {"V = 3*11*q^2", NO_V ", V gravity, V mass"}}},
         // What is right here is no told value times a digit from 2 to 9.
         {FALL,
          "freefall, height q, mass = 1, gravity = 12\nderive",
          {"v", "p^2/2", "12*q", "p^2/2 + 12*q", "p", "-12"},
-         {{"", ""}, {"V = 14*q", "V truth, H structure, V half"}}},
+         {{"", ""}, {"V = 14*q", "V truth, H structure, V gravity, V mass"}}},
         {SIMPLE,
          "particle, position q, mass = 3, potential = 9*q^3\nderive",
          {"3*v", "p^2/6", "9*q^3", "p^2/6 + 9*q^3", "p/3", "-27*q^2"},
@@ -588,24 +593,32 @@ static void systems(void) {
          {{"", ""},
           {"V = 2*q^2|H = p^2/12 + 2*q^2|dp/dt = -4*q",
            "V structure, V truth, H truth, dp/dt truth, V form, V half, dp/dt form, dp/dt half, V "
-           "first"},
+           "first, V gravity, V mass"},
           {"V = 42*q", NO_V ", V first"},
-          {"V = q^2 - q", "V truth, H structure, V half, V first"},
-          {"V = 2*q^2 + 5*q", "V truth, H structure, V first"},
+          {"V = q^2 - q", "V truth, H structure, V half, V first, V gravity, V mass"},
+          {"V = 2*q^2 + 5*q", "V truth, H structure, V first, V gravity, V mass"},
           {"V = 3*q^2 + 42*q", "V truth, H structure"},
-          {"V = 2*q^2 - 42*q", "V truth, H structure, V first"},
-          {"V = 2*q^2 + 42*q + 1", "V structure, V truth, H structure, V half, V first"},
-          {"V = 2*q^2 + 42*q + q^3", "V structure, V truth, H structure, V half, V first"},
-          {"V = 2*q^2 + 2*q^2", NO_V ", V first"},
-          {"V = 2*q^2 + p", NO_V ", V first"},
-          {"V = 2*q^2 + 42*q + p", NO_V ", V first"},
-          {"V = 2*q^2 + 42*q + v", NO_V ", V first"},
-          {"V = 2*q^2 + p*q", NO_V ", V first"},
-          {"V = v*q + q^2", NO_V ", V first"},
-          {"V = 2*q^2 + v*q", NO_V ", V first"},
-          {"V = 42*cos(q)", NO_V ", V first"},
-          {"V = 42", NO_V ", V first"},
-          {"V = 1/0", NO_V ", V first"},
+          {"V = 2*q^2 - 42*q", "V truth, H structure, V first, V gravity, V mass"},
+          {"V = 3*7*q + q^2", "V truth, H structure, V half, V mass"},
+          {"V = 5*q^2 + 2*6*q", "V truth, H structure, V half, V gravity"},
+          {"V = 6*7*q + q^2", "V truth, H structure"},
+          {"V = 6*7*q + q^3",
+           "V structure, V truth, H structure, V half, V first, V gravity, V mass"},
+          {"V = 6*7*p + q^2", NO_V ", V first, V gravity, V mass"},
+          {"V = 2*q^2 + 42*q + 1",
+           "V structure, V truth, H structure, V half, V first, V gravity, V mass"},
+          {"V = 2*q^2 + 42*q + q^3",
+           "V structure, V truth, H structure, V half, V first, V gravity, V mass"},
+          {"V = 2*q^2 + 2*q^2", NO_V ", V first, V gravity, V mass"},
+          {"V = 2*q^2 + p", NO_V ", V first, V gravity, V mass"},
+          {"V = 2*q^2 + 42*q + p", NO_V ", V first, V gravity, V mass"},
+          {"V = 2*q^2 + 42*q + v", NO_V ", V first, V gravity, V mass"},
+          {"V = 2*q^2 + p*q", NO_V ", V first, V gravity, V mass"},
+          {"V = v*q + q^2", NO_V ", V first, V gravity, V mass"},
+          {"V = 2*q^2 + v*q", NO_V ", V first, V gravity, V mass"},
+          {"V = 42*cos(q)", NO_V ", V first, V gravity, V mass"},
+          {"V = 42", NO_V ", V first, V gravity, V mass"},
+          {"V = 1/0", NO_V ", V first, V gravity, V mass"},
           {"p = 7*v", "p truth"},
           {"dp/dt = -4*q", NO_FORCE},
           {"dp/dt = -42", NO_FORCE},
@@ -634,7 +647,7 @@ static void systems(void) {
         {BOTH, // a product that is none of two digits
          "spring in gravity, height q, mass = 5, gravity = 19, stiffness = 6\nderive",
          {"5*v", "p^2/10", "3*q^2 + 95*q", "p^2/10 + 3*q^2 + 95*q", "p/5", "-6*q - 95"},
-         {{"", ""}, {"V = 3*q^2 + 94*q", "V truth, H structure, V first"}}},
+         {{"", ""}, {"V = 3*q^2 + 94*q", "V truth, H structure, V first, V gravity, V mass"}}},
         {POTENTIAL,
          "particle, position q, mass = 3, potential = 9*q^3 + 2*q^4/4\nderive",
          {"3*v", "p^2/6", "9*q^3 + 2*q^4/4", "p^2/6 + 9*q^3 + 2*q^4/4", "p/3", "-27*q^2 - 2*q^3"},
@@ -667,14 +680,14 @@ static void systems(void) {
          {"9*v", "p^2/18", "-21*cos(q)", "p^2/18 - 21*cos(q)", "p/9", "-21*sin(q)"},
          {{"", ""},
           {"V = 21*cos(q)|H = p^2/18 + 21*cos(q)|dp/dt = 21*sin(q)",
-           "V truth, H truth, dp/dt truth, V form, V half"},
-          {"V = 21*(1 - cos(q))", NO_V ", V first"},
-          {"V = cos(q)/2 + sin(q)", NO_V},
-          {"V = 3*sin(p)", NO_V},
-          {"V = cos(q) + cos(p)", NO_V ", V first"},
-          {"V = cos(2*q)", NO_V ", V first"},
-          {"V = 0", NO_V ", V first"},
-          {"V = -21*sin(q)", "V structure, V truth, H structure, V half"},
+           "V truth, H truth, dp/dt truth, V form, V half, V gravity, V mass"},
+          {"V = 21*(1 - cos(q))", NO_V ", V first, V gravity, V mass"},
+          {"V = cos(q)/2 + sin(q)", NO_V ", V gravity, V mass"},
+          {"V = 3*sin(p)", NO_V ", V gravity, V mass"},
+          {"V = cos(q) + cos(p)", NO_V ", V first, V gravity, V mass"},
+          {"V = cos(2*q)", NO_V ", V first, V gravity, V mass"},
+          {"V = 0", NO_V ", V first, V gravity, V mass"},
+          {"V = -21*sin(q)", "V structure, V truth, H structure, V half, V gravity, V mass"},
           {"p = 1*v", "p truth, p form, p first"},
           {"p = 4*v", "p truth, p form, p first"},
           {"T = p^2/8", "T truth, H structure, T form, T first"},
@@ -686,12 +699,19 @@ static void systems(void) {
          {{"", ""},
           {"p = 4*3^2*v|T = p^2/(2*4*3^2)|V = -4*5*3*cos(q)", ""},
           {"p = 5*3^2*v", "p truth"},
-          {"p = 4*5^2*v", "p truth, p form, p first"},
+          {"p = 4*5^2*v", "p truth, p form"},
           {"p = 3*3^2*v", "p truth, p form, p first"},
           {"p = 4*4^2*v", "p truth, p form, p first"},
           {"p = 10*3^2*v", "p truth, p form, p first"},
           {"p = 4*10^2*v", "p truth, p form, p first"},
-          {"p = 4*3*v", "p truth, p form"},
+          {"p = 4*3*v", "p truth, p form, p first"},
+          {"p = 8*9*v", "p truth"},
+          {"p = 9*9*v", "p truth"},
+          {"p = 2*7^2*v", "p truth, p form"},
+          {"p = 95*v", "p truth, p form, p first"},
+          {"p = 9*9^2*v", "p truth, p form"},
+          {"p = 3*9*8*v", "p truth, p form"},
+          {"p = 2*7*7*q", "p structure, p truth, p form, p first"},
           {"p = 4*v", "p truth, p form, p first"},
           {"p = 9*v", "p truth, p form, p first"},
           {"p = -36*v", "p truth, p form, p first"},
@@ -705,13 +725,17 @@ static void systems(void) {
           {"T = p^2/(2*3*3^2)", "T truth, H structure, T form, T first"},
           {"T = (p^16)^16",
            "T structure, T truth, H structure, T form, T first"}, // too large when bound
-          {"T = p^2/(2*4*4^2)", "T truth, H structure, T form"},
+          {"T = p^2/(2*4*4^2)", "T truth, H structure, T form, T first"},
           {"T = p^2/(2*4)", "T truth, H structure, T form, T first"},
-          {"T = p^2/(2*5*4^2)", "T truth, H structure, T form"},
-          {"T = p^2/(2*2*5^2)", "T truth, H structure, T form"},
-          {"T = p^2/(2*4*2^2)", "T truth, H structure, T form"},
+          {"T = p^2/(2*5*4^2)", "T truth, H structure, T form, T first"},
+          {"T = p^2/(2*2*5^2)", "T truth, H structure, T form, T first"},
+          {"T = p^2/(2*4*2^2)", "T truth, H structure, T form, T first"},
           {"T = p^2/(8*9)", ""},
-          {"T = p^2/(8*8)", "T truth, H structure, T form"},
+          {"T = p^2/(2*8*9)", "T truth, H structure"},
+          {"T = p^2/(8*6^2)", "T truth, H structure, T form"},
+          {"T = p^2/(2*96)", "T truth, H structure, T form"},
+          {"T = p^2/(2*95)", "T truth, H structure, T form, T first"},
+          {"T = p^2/(8*8)", "T truth, H structure, T form, T first"},
           {"T = p^2/(2*10*5^2)", "T truth, H structure, T form, T first"},
           {"T = p^2/(2*9)", "T truth, H structure, T form, T first"},
           {"T = p^2/(2*3*3)", "T truth, H structure, T form, T first"},
@@ -722,38 +746,41 @@ static void systems(void) {
           {"T = p^2/72 + q", "T structure, T truth, H structure, T form, T first"},
           {"T = 0", "T structure, T truth, H structure, T form, T first"},
           {"T = t", "T structure, T truth, H structure, T form, T first"},
-          {"V = -2*4*5*cos(q)", "V truth, H structure, V half"},
-          {"V = -2*4*3*cos(q)", "V truth, H structure, V half"},
-          {"V = -2*5*3*cos(q)", "V truth, H structure"},
-          {"V = -4*5*cos(q)", "V truth, H structure, V half"},
-          {"V = -12*cos(q)", "V truth, H structure, V half"},
-          {"V = 24*cos(q)", "V truth, H structure, V form, V half"},
-          {"V = 60*cos(q)", "V truth, H structure, V form, V half"},
+          {"V = -2*4*5*cos(q)", "V truth, H structure, V half, V gravity"},
+          {"V = -2*7*5*cos(q)", "V truth, H structure, V half, V mass"},
+          {"V = -2*7*4*cos(q)", "V truth, H structure, V half, V gravity"},
+          {"V = -2*7*5*cos(q) + p", NO_V ", V first, V gravity, V mass"},
+          {"V = -2*4*3*cos(q)", "V truth, H structure, V half, V gravity, V mass"},
+          {"V = -2*5*3*cos(q)", "V truth, H structure, V gravity, V mass"},
+          {"V = -4*5*cos(q)", "V truth, H structure, V half, V gravity, V mass"},
+          {"V = -12*cos(q)", "V truth, H structure, V half, V gravity, V mass"},
+          {"V = 24*cos(q)", "V truth, H structure, V form, V half, V gravity, V mass"},
+          {"V = 60*cos(q)", "V truth, H structure, V form, V half, V gravity, V mass"},
           {"V = -4*5*5*cos(q)", "V truth, H structure, V half"},
-          {"V = -9*9*3*cos(q)", "V truth, H structure"},
-          {"V = -9*9*9*cos(q)", "V truth, H structure, V half"},
-          {"V = -11*4*3*cos(q)", "V truth, H structure, V form, V half"},
-          {"V = -5*cos(q)", "V truth, H structure, V form, V half"},
-          {"V = -4*5*3*sin(q)", "V structure, V truth, H structure, V half"},
-          {"V = -8*7*5*sin(q)", "V structure, V truth, H structure, V half"},
-          {"V = -9*9*9*sin(q)", "V structure, V truth, H structure, V half"},
-          {"V = 4*5*3*sin(q)", NO_V},
-          {"V = -4*5*3*sin(p)", NO_V},
-          {"V = -7*5*q", "V structure, V truth, H structure, V half, V first"},
-          {"V = 7*5*q", NO_V ", V first"},
-          {"V = -7*q", "V structure, V truth, H structure, V half, V first"},
-          {"V = -7*q^2/2", "V structure, V truth, H structure, V half, V first"},
-          {"V = -7*q^2", NO_V ", V first"},
-          {"V = -35*q^2/2", NO_V ", V first"},
-          {"V = 7*q^2/2", NO_V ", V first"},
-          {"V = -7*q^2/2 - q", NO_V ", V first"},
-          {"V = -7*q^3", NO_V ", V first"},
-          {"V = -7*5*p", NO_V ", V first"},
-          {"V = -7*5*q*v", NO_V ", V first"},
-          {"V = -60*cos(q) + p", NO_V ", V first"},
-          {"V = -60*cos(q)*v", NO_V},
-          {"V = -60*cos(p)", NO_V},
-          {"V = -60*q", NO_V ", V first"},
+          {"V = -9*9*3*cos(q)", "V truth, H structure, V gravity, V mass"},
+          {"V = -9*9*9*cos(q)", "V truth, H structure, V half, V gravity, V mass"},
+          {"V = -11*4*3*cos(q)", "V truth, H structure, V form, V half, V gravity, V mass"},
+          {"V = -5*cos(q)", "V truth, H structure, V form, V half, V gravity, V mass"},
+          {"V = -4*5*3*sin(q)", "V structure, V truth, H structure, V half, V gravity, V mass"},
+          {"V = -8*7*5*sin(q)", "V structure, V truth, H structure, V half, V gravity, V mass"},
+          {"V = -9*9*9*sin(q)", "V structure, V truth, H structure, V half, V gravity, V mass"},
+          {"V = 4*5*3*sin(q)", NO_V ", V gravity, V mass"},
+          {"V = -4*5*3*sin(p)", NO_V ", V gravity, V mass"},
+          {"V = -7*5*q", "V structure, V truth, H structure, V half, V first, V gravity, V mass"},
+          {"V = 7*5*q", NO_V ", V first, V gravity, V mass"},
+          {"V = -7*q", "V structure, V truth, H structure, V half, V first, V gravity, V mass"},
+          {"V = -7*q^2/2", "V structure, V truth, H structure, V half, V first, V gravity, V mass"},
+          {"V = -7*q^2", NO_V ", V first, V gravity, V mass"},
+          {"V = -35*q^2/2", NO_V ", V first, V gravity, V mass"},
+          {"V = 7*q^2/2", NO_V ", V first, V gravity, V mass"},
+          {"V = -7*q^2/2 - q", NO_V ", V first, V gravity, V mass"},
+          {"V = -7*q^3", NO_V ", V first, V gravity, V mass"},
+          {"V = -7*5*p", NO_V ", V first, V gravity, V mass"},
+          {"V = -7*5*q*v", NO_V ", V first, V gravity, V mass"},
+          {"V = -60*cos(q) + p", NO_V ", V first, V gravity, V mass"},
+          {"V = -60*cos(q)*v", NO_V ", V gravity, V mass"},
+          {"V = -60*cos(p)", NO_V ", V gravity, V mass"},
+          {"V = -60*q", NO_V ", V first, V gravity, V mass"},
           {"dp/dt = -7*sin(q)", "dp/dt structure, dp/dt truth"},
           {"dp/dt = 60*sin(q)", "dp/dt structure, dp/dt truth"},
           {"dp/dt = cos(q)", NO_FORCE},
@@ -774,7 +801,7 @@ static void systems(void) {
         {PENDULUM,
          "pendulum, angle q, mass = 1, gravity = 1, length = 1\nderive",
          {"v", "p^2/2", "-cos(q)", "p^2/2 - cos(q)", "p", "-sin(q)"},
-         {{"", ""}, {"V = -2*cos(q)", "V truth, H structure, V form, V half"}}},
+         {{"", ""}, {"V = -2*cos(q)", "V truth, H structure, V form, V half, V gravity, V mass"}}},
         {QUARTIC,
          "quartic spring, stretch q, stiffness = 5, mass = 8\nderive",
          {"8*v", "p^2/16", "5*q^4/4", "p^2/16 + 5*q^4/4", "p/8", "-5*q^3"},
@@ -835,34 +862,35 @@ static int turns(long n, long m, long l) {
     return m == l || (n > 9 && n != l * l * l);
 }
 
-// n is paid by p first: one length of it is right, at least.
-static int leans(long n, long m, long l) {
-    int digit = m * l * l < 10, cheap = n < 10 || (m != l && (n == l * l || n == l * l * l));
-    return turns(n, m, l) || (!digit && times_digit(n, l) && !cheap);
-}
-
-// n is paid by T first: a digit stands beside the square of another, at least.
-static int sways(long n, long m, long l) {
+// n is paid by p first and T first: a digit stands beside the square of another, at least, and no two
+// digits have this product.
+static int squares(long n, long m, long l) {
     int digit = m * l * l < 10, square = 0;
-    for (long k = 2; k <= 9; k++) square |= n > 9 && times_digit(n, k * k);
+    for (long k = 2; k <= 9; k++) square |= n > 81 && times_digit(n, k * k);
     return turns(n, m, l) || (!digit && square && (m == l || n != l * l * l));
 }
 
-// The qualities of V that n as its coefficient has; whether half of it is right.
-static int coefficient(const task_problem *p, int skill, long n, int *half) {
-    long m = told(p, "mass"), g = told(p, "gravity"), l = told(p, "length"), right;
+// The qualities of V that n as its coefficient has.
+static uint32_t coefficient(const task_problem *p, int skill, long n) {
+    uint32_t form = bit("V form"), half = bit("V half");
+    uint32_t mass = bit("V mass"), gravity = bit("V gravity");
+    long m = told(p, "mass"), g = told(p, "gravity"), l = told(p, "length");
     if (skill == FORCE || skill == SPRING) {
-        right = skill == FORCE ? -told(p, "force") : told(p, "stiffness");
         long k = skill == FORCE ? -n : n;
-        return *half = n == right || (k >= 1 && k <= 9);
+        int right = k == told(p, skill == FORCE ? "force" : "stiffness");
+        return mass | gravity | (right || (k >= 1 && k <= 9) ? form | half : 0);
     }
-    long k = skill == FALL ? n : -n;
-    right = skill == FALL ? m * g : m * g * l;
-    int near = k == right || (skill == PENDULUM ? is_product_of_3(k) : is_product(k));
-    *half =
-        skill == FALL ? times_digit(k, m) || times_digit(k, g) : k % l == 0 && is_product(k / l);
-    *half = k == right || (near && *half);
-    return near;
+    if (skill == PENDULUM) {
+        n = -n;
+        if (n == m * g * l) return form | half | mass | gravity;
+        return (is_product_of_3(n) ? form : 0) | (n % l == 0 && is_product(n / l) ? half : 0) |
+               (n % m == 0 && is_product(n / m) ? mass : 0) |
+               (n % g == 0 && is_product(n / g) ? gravity : 0);
+    }
+    if (n == m * g) return form | half | mass | gravity;
+    if (skill == FALL && is_product(n)) form |= half;
+    if (skill == BOTH ? n == 0 : !is_product(n)) form = 0;
+    return form | (times_digit(n, m) ? mass : 0) | (times_digit(n, g) ? gravity : 0);
 }
 
 static void numbers(void) {
@@ -878,29 +906,30 @@ static void numbers(void) {
         {PENDULUM, 5, "length", 5},  {PENDULUM, 1, "length", 3},   {PENDULUM, 10, "length", 1},
         {PENDULUM, 9, "length", 1},  {PENDULUM, 2, "length", 2},   {PENDULUM, 2, "length", 3},
         {PENDULUM, 1, "length", 4},  {PENDULUM, 3, "length", 2},   {PENDULUM, 11, "length", 1},
-        {PENDULUM, 3, "length", 5},
+        {PENDULUM, 3, "length", 5},  {BOTH, 5, "gravity", 9},      {BOTH, 12, "gravity", 1},
     };
-    enum { LEAST = -100, LEAST_OF_THREE = -750, MOST = 200 };
-    static const char *const form[] = {
-        [FALL] = "q", [FORCE] = "q", [SPRING] = "q^2/2", [PENDULUM] = "cos(q)"};
-    uint32_t v_form = bit("V form"), v_half = bit("V half"), p_form = bit("p form");
-    uint32_t t_form = bit("T form"), p_first = bit("p first");
-    uint32_t t_first = bit("T first");
-    uint32_t all = v_form | v_half | p_form | t_form | p_first | t_first;
+    enum { LEAST = -100, MOST = 200, LEAST_OF_THREE = -750, MOST_OF_THREE = 750 };
+    static const char *const form[] = {[FALL] = "q",
+                                       [FORCE] = "q",
+                                       [SPRING] = "q^2/2",
+                                       [PENDULUM] = "cos(q)",
+                                       [BOTH] = "q + q^2/999"};
+    uint32_t p_form = bit("p form"), t_form = bit("T form");
+    uint32_t p_first = bit("p first"), t_first = bit("T first");
+    uint32_t all = bit("V form") | bit("V half") | bit("V mass") | bit("V gravity");
+    all |= p_form | t_form | p_first | t_first;
     for (size_t i = 0; i < sizeof is / sizeof *is; i++) {
         task_problem p = with(is[i].skill, is[i].mass, is[i].name, is[i].value);
         char answer[256], what[160], found[256] = "";
         long least = is[i].skill == PENDULUM ? LEAST_OF_THREE : LEAST;
-        for (long n = least; n <= MOST; n += n < LEAST ? 3 : 1) {
-            int half;
-            uint32_t want = coefficient(&p, is[i].skill, n, &half) ? v_form : 0;
-            if (half) want |= v_half;
+        long most = is[i].skill == PENDULUM ? MOST_OF_THREE : MOST;
+        for (long n = least; n <= most; n += n < LEAST || n > MOST ? 3 : 1) {
+            uint32_t want = coefficient(&p, is[i].skill, n);
             long m = is[i].mass, l = is[i].value;
             int swings = is[i].skill == PENDULUM;
             if (!swings || turns(n, m, l)) want |= p_form;
             if (swings ? turns(n, m, l) : n == m || (n >= 1 && n <= 9)) want |= t_form;
-            if (!swings || leans(n, m, l)) want |= p_first;
-            if (!swings || sways(n, m, l)) want |= t_first;
+            if (!swings || squares(n, m, l)) want |= p_first | t_first;
             snprintf(answer, sizeof answer,
                      "p = %ld*v\nT = p^2/(2*(%ld))\nV = %ld*%s\nH = p\ndq/dt = 1\ndp/dt = 1", n, n,
                      n, form[is[i].skill]);
