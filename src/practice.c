@@ -197,7 +197,7 @@ static void put_axes(const course *c, FILE *f) {
 }
 
 static void put_legend(const task *t, FILE *f) {
-    const int x = LEFT + WIDE + 20;
+    const int x = LEFT + WIDE + 20, y = UP + 14 * (t->qualities + 1) + 8;
     for (int k = 0; k <= t->qualities; k++) {
         fprintf(f, "<path d='M%d %dh26' ", x, UP + 14 * k);
         put_style(t, k, f);
@@ -208,7 +208,7 @@ static void put_legend(const task *t, FILE *f) {
             "<text x='%d' y='%d' fill='#555'>skill: from its first try on</text>\n"
             "<text x='%d' y='%d' fill='#555'>mark above: mastered</text>\n"
             "<text x='%d' y='%d' fill='#555'>mark below: lost again</text>\n",
-            x, ROWS + 22, x, ROWS + 38, x, ROWS + 54);
+            x, y, x, y + 16, x, y + 32);
 }
 
 // When a skill was tried first, and when each of its qualities was mastered or lost again.
