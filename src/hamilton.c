@@ -40,7 +40,7 @@ typedef struct {
       "280)*" x "288)*" x "294)*" x "315)*" x "320)*" x "324)*" x "336)*" x "343)*" x "360)*" x    \
       "378)*" x "384)*" x "392)*" x "405)*" x "432)*" x "441)*" x "448)*" x "486)*" x "504)*" x    \
       "512)*" x "567)*" x "576)*" x "648)*" x "729)"
-// Numbers above 81, the largest product of two digits, that are a digit times the square of another.
+// Numbers above 81, the largest product of two digits, that are a digit times the square of one.
 #define SQUARE(x)                                                                                  \
     x "96)*" x "98)*" x "100)*" x "108)*" x "112)*" x "125)*" x "128)*" x "144)*" x "147)*" x      \
       "150)*" x "162)*" x "175)*" x "180)*" x "192)*" x "196)*" x "200)*" x "216)*" x "225)*" x    \

@@ -293,6 +293,9 @@ def check_practice(folder, work):
     )
     check(len(lines) == 3 and said, "the lines of the steps say the same", lines)
     check((svg.get("width"), svg.get("height")) == ("760", "460"), "train.svg is a picture of 760 x 460")
+    beside = sorted(float(e.get("y")) for e in svg.iter() if e.tag.endswith("text") and float(e.get("x")) > 580)
+    apart = [b - a for a, b in zip(beside, beside[1:])]
+    check(len(beside) == len(HAMILTON) + 4 and min(apart) >= 14 and max(beside) < 460, "legend and captions stand below each other", apart)
     check(not [e for e in svg.iter() if "script" in e.tag or "href" in str(e.attrib)], "it has no script and no link")
     means = [sum(s["share"][0] for s in want[: i + 1]) / (i + 1) for i in range(3)]
     curve = [points(e) for e in svg.iter() if e.get("fill") == "none"]
