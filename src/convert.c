@@ -334,7 +334,7 @@ int convert_folder(const char *from, const char *to, char err[ERR]) {
     if (mkdir(to, 0777) && errno != EEXIST) return fail(err, "%.300s: %s", to, strerror(errno));
     if (!stat(from, &a) && !stat(to, &b) && a.st_dev == b.st_dev && a.st_ino == b.st_ino)
         return fail(err, "%.300s: is the model itself: expected another folder", to);
-    return 0;
+    return !stat(to, &b) && !S_ISDIR(b.st_mode) ? fail(err, "%.300s: expected a folder", to) : 0;
 }
 
 // The folder with everything but the weights, whose path is written to path.

@@ -25,6 +25,7 @@ typedef struct {
     ask *asked;          // [n]
     qgre_answer *answer; // [n] ids are its own
     long n, ended;
+    int unsaved; // a file could not be written
 } eval;
 
 // Of some answers, how many have each quality; [qualities]: all of them.
@@ -213,7 +214,7 @@ static int measure(eval *v, scores *s, char err[ERR]) {
     }
     int bad = get_answers(v, err);
     if (!bad) judge_all(v);
-    if (!bad && v->o->answers) bad = save_answers(v, err);
+    v->unsaved = !bad && v->o->answers && save_answers(v, err);
     for (long i = 0; i < v->n && !bad; i++) {
         int skill = v->asked[i].skill, drawn = v->asked[i].sample >= 0;
         uint32_t passed = v->answer[i].verdict.passed;
@@ -484,10 +485,10 @@ int eval_run(const eval_options *o, char err[ERR]) {
     int alone = o->json && !strcmp(o->json, "-");
     bad = bad || measure(&v, s, err);
     if (!bad && !alone) print_scores(&v, s);
+    if (!bad && o->json && save_scores(&v, s, err)) v.unsaved = 1;
     if (!bad && o->show) bad = show(&v, err);
-    if (!bad && o->json) bad = save_scores(&v, s, err);
     if (v.m.layer) model_close(&v.m);
     if (t) token_close(t);
     free(s);
-    return bad ? -1 : 0;
+    return bad || v.unsaved ? -1 : 0;
 }

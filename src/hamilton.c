@@ -274,7 +274,6 @@ static const char *const variables[] = {"q", "p", "v", NULL};
 
 const task hamilton = {
     .name = "hamilton",
-    .about = "Hamiltonian mechanics from scratch: six lines from a system to its equations",
     .variable = variables,
     .sections = sizeof sections / sizeof *sections,
     .qualities = sizeof qualities / sizeof *qualities,

@@ -138,7 +138,7 @@ static int only_zeros(const scan *s, const uint8_t head[HEAD]) {
     int c = 0;
     for (int i = 0; i < HEAD; i++) c |= head[i];
     while (!c && (c = getc(s->f)) == 0) continue;
-    return c == EOF;
+    return c == EOF && !ferror(s->f);
 }
 
 // What is wrong with a record's head, or NULL. hash: of what precedes the payload.

@@ -41,8 +41,7 @@ typedef struct {
 
 typedef struct {
     const char *name, *usage, *about;
-    int args;          // how many it needs
-    const char *takes; // the options, each with spaces around it
+    int args; // how many it needs
     int (*run)(const options *o, char err[ERR]);
     int device; // --backend may name one
 } command;
@@ -571,9 +570,7 @@ static int end_serving(const options *o, const secrets *keys, live *l, replay_op
     engine_state s = engine_now(r->e);
     if (!bad && o->sign) journal_sign(j, keys->sign);
     if (journal_close(j, why) && !bad) bad = fail(err, "%s", why);
-    if (!bad && o->train.out)
-        bad = convert_folder(r->run.dir, o->train.out, err) ||
-              convert_save(&r->m, r->run.dir, o->train.out, err);
+    if (!bad && o->train.out) bad = convert_save(&r->m, r->run.dir, o->train.out, err);
     if (!bad) {
         char hex[65];
         train_digest(&r->m, hex);
@@ -590,7 +587,12 @@ static int refuse_record(void *path, const journal_record *r, char err[ERR]) {
                 (const char *)path);
 }
 
-// A process that was killed at its start leaves a journal without records: it is taken.
+// A process that was killed at its start leaves a journal without records: that is taken.
+static int has_begun(char *path, char err[ERR]) {
+    uint64_t torn;
+    return !access(path, F_OK) && journal_read(path, refuse_record, path, &torn, err);
+}
+
 static journal *new_journal(char *path, live *l, char err[ERR]) {
     return access(path, F_OK) ? journal_create(path, live_wake, l, err)
                               : journal_open(path, refuse_record, path, live_wake, l, err);
@@ -599,11 +601,11 @@ static journal *new_journal(char *path, live *l, char err[ERR]) {
 // A new journal and its engine, which l is to run.
 static journal *begin(const options *o, replay_run *run, const char *path, live *l, replay_open *r,
                       char err[ERR]) {
-    uint64_t torn;
     char *name = (char *)(uintptr_t)path; // which nobody changes
     run->engine.train = o->train, run->engine.train.seed = (uint32_t)o->seed;
     if (!o->engine.floor) run->engine.floor = o->by.device ? 64 : 1; // a device waits for memory
-    if (!access(path, F_OK) && journal_read(path, refuse_record, name, &torn, err)) return NULL;
+    if (has_begun(name, err)) return NULL;
+    if (o->train.out && convert_folder(run->dir, o->train.out, err)) return NULL;
     engine_owner owner = live_owner(l);
     char *first = replay_begin(r, run, &o->by, &owner, err);
     journal *j = first ? new_journal(name, l, err) : NULL;
@@ -660,7 +662,8 @@ static int run_serve(const options *o, char err[ERR]) {
 }
 
 static int run_resume(const options *o, char err[ERR]) {
-    replay_options p = {.path = o->args[0], .dir = o->dir, .text = o->text, .by = &o->by};
+    replay_options p = {
+        .path = o->args[0], .dir = o->dir, .text = o->text, .out = o->train.out, .by = &o->by};
     replay_open r;
     live_options lo = o->live;
     secrets keys;
@@ -698,14 +701,18 @@ static int run_practice(const options *o, char err[ERR]) {
     if (!ranks_alone(o->ranks)) return fail(err, "--task: expected one process, without mpirun"), 2;
     if (o->train.what && !train_learn(o->train.what))
         return fail(err, "--what %s: expected r1, r2, r1r2, r1r2+norms or all", o->train.what), 2;
-    snprintf(path, sizeof path, "%.4000s.journal", o->train.out);
+    int size = (int)strlen(o->train.out);
+    while (size > 1 && o->train.out[size - 1] == '/') size--;
+    snprintf(path, sizeof path, "%.*s.journal", size < 4000 ? size : 4000, o->train.out);
     run.engine.practice.slots = run.engine.slots; // no client is served
     run.engine.slots = 1, run.engine.context = 2;
     with.live = (live_options){.path = path, .until_learned = 1, .said = practice_say};
     live *l = live_open(&with.live);
-    replay_options again = {.path = path, .dir = o->args[0], .by = &o->by};
-    journal *j =
-        o->train.resume ? replay_resume(&r, &again, l, err) : begin(o, &run, path, l, &r, err);
+    run.engine.train = o->train, run.engine.train.seed = (uint32_t)o->seed;
+    replay_options again = {
+        .path = path, .dir = o->args[0], .out = o->train.out, .asked = &run.engine, .by = &o->by};
+    journal *j = o->train.resume && has_begun(path, err) ? replay_resume(&r, &again, l, err)
+                                                         : begin(o, &run, path, l, &r, err);
     if (!j) {
         live_close(l);
         return -1;
@@ -783,28 +790,25 @@ static int run_verify(const options *o, char err[ERR]) {
 // ---- the command line
 
 static const command commands[] = {
-    {"inspect", "PATH", "names, types, shapes and bytes of a folder or a safetensors file", 1, "",
+    {"inspect", "PATH", "names, types, shapes and bytes of a folder or a safetensors file", 1,
      run_inspect, 0},
     {"tokenize", "DIR [--decode]", "ids of the text on stdin, or its text from ids", 1,
-     " --decode ", run_tokenize, 0},
+     run_tokenize, 0},
     {"quantize",
      "DIR OUT [--rung rotate|codebook|feedback|retarget|distil] [--calib FILE|self]\n"
      "       [--distil STEPS] [--backend ref|simd] [--jobs N]",
      "a dense model to TQ4; the last three calibrate on a text (self: sampled from the model)", 2,
-     " --rung --calib --distil --backend --jobs ", run_quantize, 0},
+     run_quantize, 0},
     {"logits", "MODEL --tokens 1,2,3 OUT [--backend ref|simd|gpu] [--jobs N]",
-     "raw little-endian float32 [tokens, vocab] to OUT", 2, " --tokens --backend --jobs ",
-     run_logits, 1},
+     "raw little-endian float32 [tokens, vocab] to OUT", 2, run_logits, 1},
     {"generate",
      "MODEL -p TEXT [-n N] [--chat] [--temp T --top-k K --top-p P --seed S] [--context N]\n"
      "       [--backend ref|simd|gpu] [--jobs N]",
-     "text to stdout as it comes, tokens/s to stderr", 1,
-     " -p -n --chat --temp --top-k --top-p --seed --context --backend --jobs ", run_generate, 1},
+     "text to stdout as it comes, tokens/s to stderr", 1, run_generate, 1},
     {"ladder",
      "DIR [--text FILE] [--calib FILE] [--distil STEPS] [--json FILE] [--svg FILE]\n"
      "       [--backend ref|simd] [--jobs N]",
-     "how close each rung's answers come to the dense model's", 1,
-     " --text --calib --distil --json --svg --backend --jobs ", run_ladder, 0},
+     "how close each rung's answers come to the dense model's", 1, run_ladder, 0},
     {"train",
      "MODEL --text FILE|--task NAME --out DIR [--held FILE] [--what r1|r2|r1r2|r1r2+norms|all]\n"
      "       [--steps N] [--stop N] [--lr X] [--warmup N] [--batch B] [--micro M] [--ctx T] "
@@ -814,24 +818,18 @@ static const command commands[] = {
      "       [--snapshot N] [--backend ref|simd|gpu] [--jobs N]",
      "learns a text, or practises a task; --init: random weights by the folder's config.json; "
      "--resume: goes on",
-     1,
-     " --text --out --held --what --steps --stop --lr --warmup --batch --micro --ctx --seed --clip "
-     "--decay --task --method --group --kl --review --slots --snapshot"
-     " --every --init --resume --backend --jobs ",
-     run_train, 1},
+     1, run_train, 1},
     {"eval",
      "MODEL --task hamilton|slopes [--problems N] [--samples N] [--temp T] [--seed S] [--ctx T]\n"
      "       [--json FILE|-] [--answers FILE] [--show N [--method qgre|credit|uniform]] [--backend "
      "ref|simd|gpu] "
      "[--jobs N]",
-     "how many answers to held-out problems are right; --show: what their tokens earn", 1,
-     " --task --problems --samples --temp --seed --ctx --json --answers --show --method --backend "
-     "--jobs ",
-     run_eval, 1},
+     "how many answers to held-out problems are right; --show: what their tokens earn", 1, run_eval,
+     1},
     {"journal", "FILE [--json] [--cut] [--key FILE.pub] [--out DIR]   or   journal --keygen FILE",
      "lists and checks a journal; --cut: at damage; --key: the last record signs all by this key; "
      "--out: curves of practice",
-     1, " --json --cut --key --keygen --out ", run_journal, 0},
+     1, run_journal, 0},
     {"serve",
      "MODEL [--learn FILE|TASK] [--feedback] [--journal FILE] [--host H] [--port P] [--token-file "
      "FILE]\n"
@@ -844,39 +842,28 @@ static const command commands[] = {
      "       [--clip X] [--decay X] [--method qgre|credit|uniform] [--group N] [--kl X] [--review "
      "P]\n"
      "       [--backend ref|simd|gpu] [--jobs N]",
-     "answers over HTTP and learns at the same time; every step goes to the journal", 1,
-     " --learn --feedback --journal --host --port --token-file --slots --context --pages --slice "
-     "--queue --share --floor --kv --snapshot --grace --until-learned --sign --out --what --steps "
-     "--lr "
-     "--warmup --batch --micro --ctx --seed --clip --decay --method --group --kl --review "
-     "--backend "
-     "--jobs ",
-     run_serve, 1},
+     "answers over HTTP and learns at the same time; every step goes to the journal", 1, run_serve,
+     1},
     {"resume",
      "JOURNAL [--model DIR] [--learn FILE] [--host H] [--port P] [--token-file FILE] [--queue N]\n"
      "       [--grace S] [--until-learned] [--sign KEY] [--out DIR] [--backend ref|simd|gpu] "
      "[--jobs N]",
-     "goes on where the journal ends; --model, --learn: where these lie now", 1,
-     " --model --learn --host --port --token-file --queue --grace --until-learned --sign --out "
-     "--backend "
-     "--jobs ",
-     run_resume, 1},
+     "goes on where the journal ends; --model, --learn: where these lie now", 1, run_resume, 1},
     {"replay",
      "JOURNAL [--from SNAPSHOT] [--model DIR] [--learn FILE] [--out DIR] [--backend ref|simd|gpu]\n"
      "       [--jobs N]",
-     "executes a journal again: the same weights, or the first record that differs", 1,
-     " --from --model --learn --out --backend --jobs ", run_replay, 1},
+     "executes a journal again: the same weights, or the first record that differs", 1, run_replay,
+     1},
     {"verify", "[--backend ref|simd|gpu] [--vectors DIR] [--jobs N]",
-     "the golden vectors of the arithmetic and of whole models", 0, " --backend --vectors --jobs ",
-     run_verify, 1},
+     "the golden vectors of the arithmetic and of whole models", 0, run_verify, 1},
     {"bench",
      "[--shape tiny|0.6b|1.7b|8b|14b] [--learn] [--serve [--share PERCENT]] [--backend gpu] "
      "[--jobs "
      "N]",
      "random weights: decode speed against the memory's bandwidth; --learn: steps against forward; "
      "--serve: both at once",
-     0, " --shape --learn --serve --share --backend --jobs ", run_bench, 1},
-    {"sizes", "", "exact bytes of each shape", 0, "", run_sizes, 0},
+     0, run_bench, 1},
+    {"sizes", "", "exact bytes of each shape", 0, run_sizes, 0},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
@@ -909,6 +896,14 @@ typedef struct {
     double lo, hi;
     const char *only; // this one command, NULL: all that take it
 } option;
+
+// Whether the option stands in the command's usage.
+static int takes(const command *c, const char *name) {
+    size_t n = strlen(name);
+    for (const char *at = c->usage; (at = strstr(at, name)); at += n)
+        if ((at == c->usage || strchr(" [|\n", at[-1])) && strchr(" ]|\n", at[n])) return 1;
+    return 0;
+}
 
 // The value of one option; returns how many words it used, 0 when the value is wrong.
 static int take(const option *p, const char *value) {
@@ -998,12 +993,10 @@ static int parse(const command *c, int argc, char **argv, options *o) {
                           {"--keygen", .flag = &o->keygen}};
     int args = 0, used;
     for (int i = 0; i < argc; i += used) {
-        char spaced[64];
         const option *p = NULL;
         used = 1;
-        snprintf(spaced, sizeof spaced, " %.60s ", argv[i]);
         for (size_t k = 0; k < sizeof all / sizeof *all; k++)
-            if (!strcmp(argv[i], all[k].name) && strstr(c->takes, spaced) &&
+            if (!strcmp(argv[i], all[k].name) && takes(c, argv[i]) &&
                 (!all[k].only || !strcmp(all[k].only, c->name)))
                 p = &all[k];
         if (p && !(used = take(p, i + 1 < argc ? argv[i + 1] : NULL)))
@@ -1020,7 +1013,7 @@ static int parse(const command *c, int argc, char **argv, options *o) {
                      c->device ? "--backend: expected ref, simd or " ASSAY_GPU ": "
                                : "--backend: expected ref or simd: ",
                      o->backend);
-    if (!o->prompt && strstr(c->takes, " -p ")) return usage(c, "-p TEXT is missing", "");
+    if (!o->prompt && takes(c, "-p")) return usage(c, "-p TEXT is missing", "");
     return 0;
 }
 

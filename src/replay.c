@@ -81,8 +81,8 @@ static engine *open_engine(replay_open *r, const backend *by, const engine_owner
     return engine_open(&r->m, by, &r->run.engine, &r->learn, owner);
 }
 
-// The journal's date; https://reproducible-builds.org/specs/source-date-epoch/ sets another, so that
-// a run can be made again with the same journal. -1: it is none.
+// The journal's date; https://reproducible-builds.org/specs/source-date-epoch/ sets another, so that a
+// run can be made again with the same journal, up to the record that says when it ended. -1: it is none.
 static long long date(char err[ERR]) {
     const char *set = getenv("SOURCE_DATE_EPOCH");
     if (!set) return (long long)time(NULL);
@@ -91,30 +91,37 @@ static long long date(char err[ERR]) {
     return fail(err, "SOURCE_DATE_EPOCH=%.100s: expected whole seconds since 1970", set);
 }
 
-static char *first_record(const replay_open *r, const char *backend_name, long long when) {
-    const engine_options *o = &r->run.engine;
-    const train_options *t = &o->train;
-    const qgre_options *q = &o->practice;
-    char sha[2][65];
+// What is learned and how; null: nothing is.
+static json_t *learning(const replay_open *r) {
+    const train_options *t = &r->run.engine.train;
+    const qgre_options *q = &r->run.engine.practice;
+    char sha[65];
     json_t *learn = json_null(), *practice = json_null();
-    train_digest(&r->m, sha[0]);
-    hash_ids(&r->text, sha[1]);
+    hash_ids(&r->text, sha);
     if (t->steps)
         learn = json_pack("{s:s?, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f}", "text",
-                          r->run.text, "sha256", sha[1], "what", t->what, "steps", t->steps,
-                          "warmup", t->warmup, "batch", t->batch, "micro", t->micro, "ctx", t->ctx,
-                          "seed", (long)t->seed, "lr", t->rate, "clip", t->clip, "decay", t->decay);
+                          r->run.text, "sha256", sha, "what", t->what, "steps", t->steps, "warmup",
+                          t->warmup, "batch", t->batch, "micro", t->micro, "ctx", t->ctx, "seed",
+                          (long)t->seed, "lr", t->rate, "clip", t->clip, "decay", t->decay);
     if (q->task)
         practice = json_pack("{s:s, s:s, s:I, s:f, s:f, s:I}", "name", q->task->name, "method",
                              qgre_name(q->method), "group", q->group, "kl", q->kl, "review",
                              q->review, "slots", q->slots);
     if (t->steps) json_object_set_new(learn, "task", practice);
+    return learn;
+}
+
+static char *first_record(const replay_open *r, const char *backend_name, long long when) {
+    const engine_options *o = &r->run.engine;
+    char sha[65];
+    train_digest(&r->m, sha);
     json_t *all = json_pack(
         "{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:s, s:o, s:s, s:I}",
-        "format", "assay-journal 1", "model", r->run.dir, "sha256", sha[0], "known", o->known,
-        "slots", o->slots, "context", o->context, "pages", o->pages, "slice", o->slice, "share",
-        o->share, "floor", o->floor, "snapshot", o->snapshot, "feedback", o->feedback, "cache",
-        r->run.kv_bf16 ? "bf16" : "f32", "learn", learn, "backend", backend_name, "time", when);
+        "format", "assay-journal 1", "model", r->run.dir, "sha256", sha, "known", o->known, "slots",
+        o->slots, "context", o->context, "pages", o->pages, "slice", o->slice, "share", o->share,
+        "floor", o->floor, "snapshot", o->snapshot, "feedback", o->feedback, "cache",
+        r->run.kv_bf16 ? "bf16" : "f32", "learn", learning(r), "backend", backend_name, "time",
+        when);
     char *text = json_dumps(all, JSON_COMPACT);
     json_decref(all);
     must(text != NULL);
@@ -207,6 +214,35 @@ static int read_first(replay_open *r, const journal_record *rec, char sha[2][65]
     return 0;
 }
 
+// Practice goes on as it began. Microbatch and slots decide no weights.
+static int same_options(const json_t *theirs, json_t *ours, char err[ERR]) {
+    const char *key;
+    json_t *value;
+    json_object_foreach(ours, key, value) {
+        json_t *was = json_object_get(theirs, key);
+        if (json_is_object(value) && json_is_object(was)) {
+            if (same_options(was, value, err)) return -1;
+        } else if (strcmp(key, "micro") && strcmp(key, "slots") && !json_equal(was, value)) {
+            char *said = was ? json_dumps(was, JSON_ENCODE_ANY) : NULL;
+            fail(err, "begun with %s %.80s: expected the same", key, said ? said : "unknown");
+            free(said);
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int same_practice(const replay_open *r, const engine_options *asked, char err[ERR]) {
+    replay_open now = *r;
+    now.run.engine.train = asked->train, now.run.engine.practice = asked->practice;
+    settle_practice(&now.run.engine.train, &now.m, &now.run.engine.practice);
+    if (train_settle(&now.run.engine.train, &now.m, err)) return -1;
+    json_t *ours = learning(&now);
+    int bad = same_options(json_object_get(r->what, "learn"), ours, err);
+    json_decref(ours);
+    return bad;
+}
+
 // The engine that the first record describes, told; by what lies in dir and text where these are
 // given.
 static int open_again(replay_open *r, const journal_record *rec, const replay_options *o,
@@ -217,9 +253,11 @@ static int open_again(replay_open *r, const journal_record *rec, const replay_op
     int64_t known = r->run.engine.known;
     if (o->dir) r->run.dir = o->dir;
     if (o->text && r->run.text) r->run.text = o->text;
+    if (o->out && convert_folder(r->run.dir, o->out, err)) return -1;    // before all the work
     if (r->run.text && (stat(r->run.text, &st) || !S_ISREG(st.st_mode))) // a stranger named it
         return fail(err, "%.300s: expected the file that was learned (--learn FILE)", r->run.text);
     if (open_all(r, o->by, err)) return -1;
+    if (o->asked && same_practice(r, o->asked, err)) return -1;
     train_digest(&r->m, now);
     if (strcmp(now, sha[0]) || r->run.engine.known != known)
         return fail(err, "%.300s: weights %.16s..: the journal began with %.16s.. (--model DIR)",
@@ -398,8 +436,7 @@ int replay(const replay_options *o, replay_result *result, char err[ERR]) {
         result->seconds = bench_now() - begun;
         result->version = engine_now(open.e).version;
         train_digest(&open.m, result->digest);
-        bad = o->out && (convert_folder(open.run.dir, o->out, err) ||
-                         convert_save(&open.m, open.run.dir, o->out, err));
+        bad = o->out && convert_save(&open.m, open.run.dir, o->out, err);
     }
     replay_close(&open);
     return bad ? -1 : 0;

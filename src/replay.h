@@ -12,10 +12,11 @@ typedef struct {
 } replay_run;
 
 typedef struct {
-    const char *path;       // of the journal
-    const char *dir, *text; // where model and text lie now; NULL: where the journal says
-    const char *from;       // a snapshot's name: computing begins there; NULL: at the start
-    const char *out;        // a folder for the model as it ends; NULL: none
+    const char *path;            // of the journal
+    const char *dir, *text;      // where model and text lie now; NULL: where the journal says
+    const char *from;            // a snapshot's name: computing begins there; NULL: at the start
+    const char *out;             // a folder for the model as it will be; NULL: none
+    const engine_options *asked; // what practice must have begun with; NULL: whatever it was
     const backend *by;
 } replay_options;
 

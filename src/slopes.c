@@ -67,7 +67,6 @@ static const char *const variables[] = {"q", "p", NULL};
 
 const task slopes = {
     .name = "slopes",
-    .about = "derivatives of polynomials: one expression",
     .variable = variables,
     .sections = sizeof sections / sizeof *sections,
     .qualities = sizeof qualities / sizeof *qualities,

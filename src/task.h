@@ -41,7 +41,7 @@ typedef struct {
 } task_problem;
 
 typedef struct {
-    const char *name, *about;
+    const char *name;
     const char *const *variable; // NULL-terminated: all that answers may contain
     int sections, qualities, skills;
     const task_section *section;

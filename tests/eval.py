@@ -210,6 +210,10 @@ def check_refused(folder, work):
         check(not line, "%s: exit %d and one line" % (what, code), line)
     for flag, value_ in (("--problems", 0), ("--problems", 1001), ("--samples", 65), ("--temp", "nan"), ("--ctx", 0)):
         check(assay(*run, "slopes", flag, value_)[0] == 2, "%s %s: wrong usage" % (flag, value_))
+    for flag in ("--answers", "--json"):
+        lost = assay(*run, "slopes", "--problems", 1, "--samples", 0, "--show", 1, flag, work + "/no/x")
+        check(lost[0] == 1 and b"trained skills: greedy" in lost[1] and b"What tokens earn" in lost[1],
+              "%s that cannot be written costs no score" % flag, lost)  # fmt: skip
     full = assay(*run, "slopes", "--problems", 1, "--samples", 0, "--json", "/dev/full")
     check(not error_line(full, "/dev/full"), "a full disk: one line", full)
     for what, name, change in (

@@ -1,5 +1,5 @@
 #!/bin/sh
-# hamilton.sh - the model of chapter 37: its recipe, cut to 4 steps, ends on its SHA-256 (`make
+# hamilton.sh - the model of chapter 37: its recipe for 4 steps (a warm-up of 4), ends on its SHA-256 (`make
 # hamilton` is the whole one), and its evaluation is what vectors/hamilton/eval.json says, byte for byte.
 cd "$(dirname "$0")/.." || exit 1
 program=${ASSAY:-build/assay}

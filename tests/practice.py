@@ -33,8 +33,9 @@ def run(*words, env=None, check_code=True):
     return done.returncode, found and found.group(1), done.stderr
 
 
-def train(model, out, *options):
-    return run("train", model, "--task", "hamilton", "--out", out, "--snapshot", 2, *OPTIONS, *options)
+def train(model, out, *options, check_code=True):
+    words = ["train", model, "--task", "hamilton", "--out", out, "--snapshot", 2, *OPTIONS, *options]
+    return run(*words, check_code=check_code)
 
 
 def same_bits(model, at):
@@ -54,16 +55,13 @@ def same_bits(model, at):
 def killed(model, at, sha):
     """SIGKILL at random moments; what is resumed ends on the bits of the run that was left alone."""
     draw, kills, code = random.Random(7), 0, None
-    words = [ASSAY, "train", model, "--task", "hamilton", "--out", at + "/k", "--snapshot", 2, "--jobs", 1, *OPTIONS]
+    words = [ASSAY, "train", model, "--task", "hamilton", "--out", at + "/k/", "--snapshot", 2, "--jobs", 1, *OPTIONS, "--resume"]
     for turn in range(60):
-        resume = ["--resume"] if os.path.exists(at + "/k.journal") else []
-        p = subprocess.Popen([*map(str, words), *resume], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        p = subprocess.Popen([*map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         try:
             out, err = p.communicate(timeout=draw.uniform(0.05, 1.2) if turn < 59 and kills < 8 else None)
             code = p.returncode
-            if code == 0 or "no record" not in err:
-                break
-            os.remove(at + "/k.journal")
+            break
         except subprocess.TimeoutExpired:
             p.send_signal(signal.SIGKILL)
             p.communicate()
@@ -80,7 +78,11 @@ def stopped(model, at, sha):
     p.send_signal(signal.SIGTERM)
     err = p.communicate()[1]
     check(said.startswith("step 1/4 ") and p.returncode == 1 and "of 4: --resume goes on" in err and
-          not os.path.exists(at + "/t"), "SIGTERM: an error, and no folder", (said, p.returncode, err))  # fmt: skip
+          not os.listdir(at + "/t"), "SIGTERM: an error, and nothing in the folder", (said, p.returncode, err))  # fmt: skip
+    for words, what in ((["--lr", 0.02], "lr 0.01"), (["--steps", 5], "steps 4"), (["--method", "credit"], '"qgre"'),
+                        (["--kl", 0.1], "kl 0.05"), (["--seed", 4], "seed 3")):  # fmt: skip
+        code, _, err = train(model, at + "/t", "--jobs", 1, "--resume", *words, check_code=False)
+        check(code == 1 and "begun with" in err and what in err and err.count("\n") == 1, "not resumed: another " + what, err)
     code, got, err = train(model, at + "/t", "--jobs", 1, "--resume")
     check(code == 0 and got == sha, "and the same weights when it goes on", err)
 
@@ -165,6 +167,12 @@ def refused(model, at):
         check(got[0] == code and what in got[2] and (code == 2 or got[2].count("\n") == 1), "refused: " + what, got)
         if os.path.exists(at + "/r.journal"):
             os.remove(at + "/r.journal")
+    for out, what in ((model, "is the model itself"), (model + "/config.json", "")):
+        for words in (["train", model, "--task", "hamilton", *OPTIONS], ["replay", at + "/a.journal", "--jobs", 1],
+                      ["serve", model, "--learn", "hamilton", "--journal", at + "/r.journal", "--port", 0]):  # fmt: skip
+            got = run(*words, "--out", out, check_code=False)
+            check(got[0] == 1 and (what or "expected a folder") in got[2] and "step 1" not in got[2] and got[2].count("\n") == 1 and
+                  not os.path.exists(at + "/r.journal"), "refused before any work: %s --out" % words[0], got)  # fmt: skip
 
 
 def main():

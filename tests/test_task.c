@@ -595,6 +595,8 @@ static void systems(void) {
            "V structure, V truth, H truth, dp/dt truth, V form, V half, dp/dt form, dp/dt half, V "
            "first, V gravity, V mass"},
           {"V = 42*q", NO_V ", V first"},
+          // A single power above 4 is a sum to V form.
+          {"V = 7*q^5", "V structure, V truth, H structure, V half, V first, V gravity, V mass"},
           {"V = q^2 - q", "V truth, H structure, V half, V first, V gravity, V mass"},
           {"V = 2*q^2 + 5*q", "V truth, H structure, V first, V gravity, V mass"},
           {"V = 3*q^2 + 42*q", "V truth, H structure"},
@@ -654,6 +656,7 @@ static void systems(void) {
          {{"", ""},
           {"V = q^3*(9 + q/2)|dp/dt = -q^2*(27 + 2*q)", ""},
           {"V = 9*q^4 + 2*q^3/4", "V truth, H structure, V half"},
+          {"V = q^5", "V structure, V truth, H structure, V half"},
           {"V = 9*q^3 + q^4", "V truth, H structure"},
           {"V = 7*q^3 + q^4/2", "V truth, H structure"},
           {"V = 9*q^3/3 + 2*q^4/4", "V truth, H structure"},
@@ -698,6 +701,7 @@ static void systems(void) {
          {"36*v", "p^2/72", "-60*cos(q)", "p^2/72 - 60*cos(q)", "p/36", "-60*sin(q)"},
          {{"", ""},
           {"p = 4*3^2*v|T = p^2/(2*4*3^2)|V = -4*5*3*cos(q)", ""},
+          {"V = -2*2*5*3*1*cos(q)", "V form, V half"}, // too long for the product of its hints
           {"p = 5*3^2*v", "p truth"},
           {"p = 4*5^2*v", "p truth, p form"},
           {"p = 3*3^2*v", "p truth, p form, p first"},
