@@ -7,7 +7,8 @@ that had all qualities, by system, the mean over the trained systems, and the jo
 the last step (not the SHA-256 of the weights); the step after which the run first had a score; and the ratio of these steps with
 gates and without, the geometric mean over seeds with Student's interval of 95%.
 Otherwise, for each run: held-out answers with all qualities, greedy and sampled, over the trained
-systems, with Wilson's interval; by system; and the step and the tokens drawn until each quality was
+systems, with Wilson's interval; by system; of each method the mean over seeds, and of gates and without the
+mean difference, with Student's interval; and the step and the tokens drawn until each quality was
 first mastered in one system, and in how many it is mastered at the end.
 """
 
@@ -87,16 +88,38 @@ def compare(folder, first, last):
             print("| gates/without, %s | %s | |" % (what, " | ".join(ratio([(a[k], b[k]) for a, b in pairs]) for k in range(len(marks)))))
 
 
+def spread(values):
+    """Mean, and half of Student's interval of 95% (None: of one value)."""
+    n, mean = len(values), sum(values) / len(values)
+    if n < 2 or n - 1 not in T95:
+        return mean, None
+    return mean, T95[n - 1] * math.sqrt(sum((x - mean) ** 2 for x in values) / (n - 1) / n)
+
+
+def over_seeds(scores):
+    """Of {run: scores} the mean over seeds of the greedy share, of each method, and of pairs of a seed."""
+    share = {tuple(n.split("-")): 100 * e["greedy"]["all"]["share"] for n, e in scores.items()}
+    print("\n| greedy, all: over seeds | seeds | mean | +- |")
+    print("|---" * 4 + "|")
+    for what in ("r1r2", "all"):
+        of = {m: {k[2]: x for k, x in share.items() if k[:2] == (m, what)} for m in ("qgre", "credit", "uniform")}
+        pairs = {s: x - of["credit"][s] for s, x in of["qgre"].items() if s in of["credit"]}
+        for name, values in (*of.items(), ("qgre - credit", pairs)):
+            if values:
+                mean, half = spread(list(values.values()))
+                row = ("%s, %s" % (name, what), " ".join(sorted(values)), mean, "-" if half is None else "%.1f" % half)
+                print("| %s | %s | %.1f | %s |" % row)
+
+
 def ratio(steps):
     """Of pairs of steps, "-" where a score was never reached: the geometric mean of their quotients."""
     logs = [math.log(int(a) / int(b)) for a, b in steps if a != "-" and b != "-"]
     n = len(logs)
     if n < len(steps):
         return "%d of %d never" % (len(steps) - n, len(steps))
-    mean = sum(logs) / n
-    if n < 2 or n - 1 not in T95:
+    mean, half = spread(logs)
+    if half is None:
         return "%.2f" % math.exp(mean)
-    half = T95[n - 1] * math.sqrt(sum((x - mean) ** 2 for x in logs) / (n - 1) / n)
     return "%.2f (%.2f to %.2f)" % tuple(math.exp(x) for x in (mean, mean - half, mean + half))
 
 
@@ -117,6 +140,7 @@ def main():
         each = ["%.0f" % (100 * e["skills"][s]["greedy"]["all"]["share"]) for s in systems]
         print("| %s | %d | %d | %s | %s | %s |" % (n, len(r["steps"]), sum(s["tokens"] for s in r["steps"]),
               percent(e["greedy"]["all"]), percent(e["sampled"]["all"]), " | ".join(each)))  # fmt: skip
+    over_seeds(scores)
     qualities = runs[names[0]]["qualities"]
     print("\n| greedy, trained systems | " + " | ".join(names) + " |")
     print("|---" * (1 + len(names)) + "|")
