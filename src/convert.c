@@ -331,10 +331,12 @@ static int copy_file(const char *from, const char *to, const char *name, char er
 
 int convert_folder(const char *from, const char *to, char err[ERR]) {
     struct stat a, b;
+    if (!*to) return fail(err, "expected the name of a folder, not an empty one");
     if (mkdir(to, 0777) && errno != EEXIST) return fail(err, "%.300s: %s", to, strerror(errno));
-    if (!stat(from, &a) && !stat(to, &b) && a.st_dev == b.st_dev && a.st_ino == b.st_ino)
+    if (stat(to, &b) || !S_ISDIR(b.st_mode)) return fail(err, "%.300s: expected a folder", to);
+    if (!stat(from, &a) && a.st_dev == b.st_dev && a.st_ino == b.st_ino)
         return fail(err, "%.300s: is the model itself: expected another folder", to);
-    return !stat(to, &b) && !S_ISDIR(b.st_mode) ? fail(err, "%.300s: expected a folder", to) : 0;
+    return 0;
 }
 
 // The folder with everything but the weights, whose path is written to path.

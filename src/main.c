@@ -601,11 +601,9 @@ static journal *new_journal(char *path, live *l, char err[ERR]) {
 // A new journal and its engine, which l is to run.
 static journal *begin(const options *o, replay_run *run, const char *path, live *l, replay_open *r,
                       char err[ERR]) {
-    char *name = (char *)(uintptr_t)path; // which nobody changes
-    run->engine.train = o->train, run->engine.train.seed = (uint32_t)o->seed;
+    char *name = (char *)(uintptr_t)path;                            // which nobody changes
     if (!o->engine.floor) run->engine.floor = o->by.device ? 64 : 1; // a device waits for memory
     if (has_begun(name, err)) return NULL;
-    if (o->train.out && convert_folder(run->dir, o->train.out, err)) return NULL;
     engine_owner owner = live_owner(l);
     char *first = replay_begin(r, run, &o->by, &owner, err);
     journal *j = first ? new_journal(name, l, err) : NULL;
@@ -631,10 +629,11 @@ static int read_practice(const options *o, const char *name, qgre_options *q, ch
 }
 
 static int run_serve(const options *o, char err[ERR]) {
-    replay_run run = {o->args[0], o->text, o->engine, !strcmp(o->kv, "bf16")};
+    replay_run run = {o->args[0], o->text, o->engine, !strcmp(o->kv, "bf16"), o->train.out};
     replay_open r;
     secrets keys;
     int open;
+    run.engine.train = o->train, run.engine.train.seed = (uint32_t)o->seed;
     run.engine.context = o->context, run.engine.practice.task = NULL;
     if (!run.engine.slots) run.engine.slots = 16;
     if (o->text && task_named(o->text)) {
@@ -687,7 +686,7 @@ static int run_resume(const options *o, char err[ERR]) {
 
 // A task, practised without clients: the engine and the journal are those of a server.
 static int run_practice(const options *o, char err[ERR]) {
-    replay_run run = {o->args[0], NULL, o->engine, 0};
+    replay_run run = {o->args[0], NULL, o->engine, 0, o->train.out};
     replay_open r;
     options with = *o;
     secrets keys = {0};

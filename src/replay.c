@@ -72,6 +72,8 @@ static int open_all(replay_open *r, const backend *by, char err[ERR]) {
     if (!bad && r->run.text && r->text.n <= t->ctx)
         bad = fail(err, "%.300s: %ld tokens: expected more than --ctx %ld", r->run.text,
                    (long)r->text.n, t->ctx);
+    if (!bad && r->run.out)
+        bad = convert_folder(r->run.dir, r->run.out, err); // before all the work
     r->learn = (engine_learning){&r->text, o->practice.task ? &r->task : NULL,
                                  r->began.layer ? &r->began : NULL};
     return bad;
@@ -253,7 +255,7 @@ static int open_again(replay_open *r, const journal_record *rec, const replay_op
     int64_t known = r->run.engine.known;
     if (o->dir) r->run.dir = o->dir;
     if (o->text && r->run.text) r->run.text = o->text;
-    if (o->out && convert_folder(r->run.dir, o->out, err)) return -1;    // before all the work
+    r->run.out = o->out;
     if (r->run.text && (stat(r->run.text, &st) || !S_ISREG(st.st_mode))) // a stranger named it
         return fail(err, "%.300s: expected the file that was learned (--learn FILE)", r->run.text);
     if (open_all(r, o->by, err)) return -1;

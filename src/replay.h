@@ -9,6 +9,7 @@ typedef struct {
     const char *dir, *text; // the model's folder; the text that is learned, NULL: none
     engine_options engine;
     int kv_bf16;
+    const char *out; // a folder for the model as it will be; NULL: none
 } replay_run;
 
 typedef struct {

@@ -3,13 +3,13 @@
 usage: _showcase.py FOLDER [FIRST LAST]
 
 With two steps: of each journal METHOD-WHAT-SEED.journal, finished or not, the answers of these steps
-that had all qualities, by system, the mean over the trained systems, and the journal's digest of
-the last step (not the SHA-256 of the weights); the step after which the run first had a score; and the ratio of these steps with
-gates and without, the geometric mean over seeds with Student's interval of 95%.
+that had all qualities, by system, the mean over the trained systems, and the journal's digest of the
+last step (not the SHA-256 of the weights); the step after which the run first had a score; and the
+ratio of these steps with gates and without, the geometric mean over seeds with Student's interval of 95%.
 Otherwise, for each run: held-out answers with all qualities, greedy and sampled, over the trained
-systems, with Wilson's interval; by system; of each method the mean over seeds, and of gates and without the
-mean difference, with Student's interval; and the step and the tokens drawn until each quality was
-first mastered in one system, and in how many it is mastered at the end.
+systems, with Wilson's interval; by system; of each method the mean over seeds, and of gates and
+without the mean difference, with Student's interval; and the step and the tokens drawn until each
+quality was first mastered in one system, and in how many it is mastered at the end.
 """
 
 import json

@@ -56,6 +56,7 @@ def killed(model, at, sha):
     """SIGKILL at random moments; what is resumed ends on the bits of the run that was left alone."""
     draw, kills, code = random.Random(7), 0, None
     words = [ASSAY, "train", model, "--task", "hamilton", "--out", at + "/k/", "--snapshot", 2, "--jobs", 1, *OPTIONS, "--resume"]
+    open(at + "/k.journal", "wb").close()  # of a process that was killed before its first record
     for turn in range(60):
         p = subprocess.Popen([*map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         try:
@@ -167,11 +168,13 @@ def refused(model, at):
         check(got[0] == code and what in got[2] and (code == 2 or got[2].count("\n") == 1), "refused: " + what, got)
         if os.path.exists(at + "/r.journal"):
             os.remove(at + "/r.journal")
-    for out, what in ((model, "is the model itself"), (model + "/config.json", "")):
+    for out, what in ((model, "is the model itself"), (model + "/config.json", "expected a folder"), ("", "the name of a folder")):
         for words in (["train", model, "--task", "hamilton", *OPTIONS], ["replay", at + "/a.journal", "--jobs", 1],
-                      ["serve", model, "--learn", "hamilton", "--journal", at + "/r.journal", "--port", 0]):  # fmt: skip
+                      ["resume", at + "/a.journal", "--port", 0, "--until-learned"],
+                      ["serve", model, "--learn", "hamilton", *OPTIONS, "--journal", at + "/r.journal", "--port", 0,
+                       "--until-learned"]):  # fmt: skip
             got = run(*words, "--out", out, check_code=False)
-            check(got[0] == 1 and (what or "expected a folder") in got[2] and "step 1" not in got[2] and got[2].count("\n") == 1 and
+            check(got[0] == 1 and what in got[2] and got[2].count("\n") == 1 and
                   not os.path.exists(at + "/r.journal"), "refused before any work: %s --out" % words[0], got)  # fmt: skip
 
 
