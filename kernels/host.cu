@@ -39,7 +39,7 @@ extern "C" __global__ void megakernel(mega *m);
 enum {
     STAGE = 16 << 20, // bytes of host memory that copies go through
     HAVE = 1 << 16,   // matrices and norms
-    SPIN = 60,        // seconds that a block waits for another
+    SPIN = 20,        // seconds that a block waits for another
     IDLE = 3600       // seconds that the kernel waits for a command
 };
 
@@ -699,11 +699,11 @@ static void gpu_close(void *device) {
     gpu *g = (gpu *)device;
     mega_command c = {};
     c.op = CMD_STOP;
-    if (g->launches && !g->err[0]) {
+    if (g->launches) { // after an error too: a kernel that still listens ends
         g->box->command = c;
         __atomic_store_n(&g->box->asked, ++g->asked, __ATOMIC_RELEASE);
-        went(g, "the end", cudaStreamSynchronize(g->kernel));
     }
+    if (g->launches && !g->err[0]) went(g, "the end", cudaStreamSynchronize(g->kernel));
     if (g->err[0]) return; // a kernel that hangs ends with the process, and memory with it
     cudaFree(g->base);
     cudaFreeHost(g->stage);
@@ -758,7 +758,8 @@ static int take_all(gpu *g, char err[ERR]) {
 }
 
 int gpu_open(backend *b, char err[ERR]) {
-    int count = 0;
+    int count = 0, limited = 0;
+    int32_t first; // read back at once: nothing that a copy home needs is set up beside the kernel
     cudaDeviceProp p;
     unsetenv("CUDA_LAUNCH_BLOCKING"); // the launch would wait for a kernel that waits for us
     setenv("CUDA_DEVICE_MAX_CONNECTIONS", "8", 1); // nor may copies queue up behind it
@@ -770,6 +771,8 @@ int gpu_open(backend *b, char err[ERR]) {
     g->have = (resident *)must_alloc(HAVE, sizeof *g->have);
     if (!went(g, "its properties", cudaGetDeviceProperties(&p, 0))) return fail(err, "%s", g->err);
     if (!p.cooperativeLaunch) return fail(err, "%s: no cooperative launch", p.name);
+    cudaDeviceGetAttribute(&limited, cudaDevAttrKernelExecTimeout, 0);
+    if (limited) return fail(err, "%s: shows a screen, so it ends kernels after seconds", p.name);
     if (choose_shared(g, &p, err) || take_all(g, err)) return -1;
     const int32_t none = INT32_MAX;
     g->m.box = g->box;
@@ -778,6 +781,7 @@ int gpu_open(backend *b, char err[ERR]) {
     g->m.failed = (int32_t *)keep(g, &none, 4);
     g->m.parked = (uint32_t *)keep(g, NULL, 4);
     g->kept = g->used;
+    if (g->m.failed) get(g, &first, g->m.failed, 4);
     *b = backend{"gpu",      nowhere,       ref_tile,    g,
                  gpu_attach, gpu_learn,     gpu_fetch,   gpu_detach,
                  gpu_decode, gpu_leave_out, gpu_measure, gpu_close};

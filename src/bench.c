@@ -387,7 +387,7 @@ int bench_serve(const char *shape, const backend *by, long share, char err[ERR])
     model m;
     model_random(&m, c, KIND_TQ4, 1);
     m.c.eos_count = 0;
-    double seconds = c->hidden < 256 ? 8 : 60;
+    double seconds = c->hidden < 256 || by->device ? 8 : 60; // of each of three engines
     int bad = bench_engine(&m, by, STREAMS, 0, share, seconds, &alone, err) ||
               bench_engine(&m, by, 0, 1, share, seconds, &learn, err) ||
               bench_engine(&m, by, STREAMS, 1, share, seconds, &both, err);

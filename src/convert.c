@@ -302,13 +302,14 @@ FILE *convert_create(const char *path) {
 
 int convert_commit(FILE *f, const char *path, char err[ERR]) {
     char part[4104];
+    int why = errno; // of what failed before
     part_name(part, path);
-    int direct = strcmp(part, path) == 0; // nothing to rename
-    int bad = !f || ferror(f) || fflush(f) || (!direct && fsync(fileno(f))), why = errno;
+    int direct = strcmp(part, path) == 0, bad = !f || ferror(f); // direct: nothing to rename
+    if (!bad && (fflush(f) || (!direct && fsync(fileno(f))))) bad = 1, why = errno;
     if (f && fclose(f) && !bad) bad = 1, why = errno;
     if (!bad && !direct && rename(part, path)) bad = 1, why = errno;
     if (!bad) return 0;
-    if (!direct) remove(part);
+    if (f && !direct) remove(part);
     return fail(err, "%.300s: %s", path, strerror(why));
 }
 
@@ -332,7 +333,8 @@ static int copy_file(const char *from, const char *to, const char *name, char er
 int convert_folder(const char *from, const char *to, char err[ERR]) {
     struct stat a, b;
     if (!*to) return fail(err, "expected the name of a folder, not an empty one");
-    if (mkdir(to, 0777) && errno != EEXIST) return fail(err, "%.300s: %s", to, strerror(errno));
+    if (mkdir(to, 0777) ? errno != EEXIST : tensor_sync_name(to))
+        return fail(err, "%.300s: %s", to, strerror(errno));
     if (stat(to, &b) || !S_ISDIR(b.st_mode)) return fail(err, "%.300s: expected a folder", to);
     if (!stat(from, &a) && a.st_dev == b.st_dev && a.st_ino == b.st_ino)
         return fail(err, "%.300s: is the model itself: expected another folder", to);

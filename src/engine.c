@@ -183,12 +183,6 @@ int engine_input(engine *e, const journal_record *r, char err[ERR]) {
 
 // ---- serving
 
-static int is_end(const model *m, int32_t id) {
-    for (int i = 0; i < m->c.eos_count; i++)
-        if (m->c.eos[i] == id) return 1;
-    return 0;
-}
-
 // Where a record with the tokens of these rows stands in the journal: its pairs of id and token.
 static const uint8_t *told_tokens(engine *e, const lane *l, journal_kind kind, long heads,
                                   char err[ERR]) {
@@ -243,7 +237,7 @@ static int lane_step(engine *e, lane *l, journal_kind kind, int64_t *cost, char 
         if (id < 0 || id >= l->known) return fail(err, "token %d: expected an id of the model", id);
         memcpy(out + 16 + 8 * i, &low, 4), memcpy(out + 20 + 8 * i, &id, 4);
         s->token[s->n + s->made++] = id;
-        s->end = is_end(e->m, id)                         ? END_STOP
+        s->end = model_ends(&e->m->c, id)                 ? END_STOP
                  : s->made == s->most || id >= e->o.known ? END_LENGTH
                                                           : END_NOT;
         if (l == &e->serve && e->owner.drawn) e->owner.drawn(e->owner.ctx, s, z, vocab);
@@ -278,7 +272,7 @@ static int begin_tries(engine *e, char err[ERR]) {
         if (n < 1 || n > o->ctx || !engine_ids(e, id, n)) {
             free(id);
             return n < 0 ? -1
-                         : fail(err, "a problem of %s: %ld tokens: expected fewer than --ctx %ld",
+                         : fail(err, "a problem of %s: %ld tokens: expected at most --ctx %ld",
                                 q->o.task->name, (long)n, o->ctx);
         }
         for (long i = g * group; i < (g + 1) * group; i++) {

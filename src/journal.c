@@ -4,10 +4,10 @@
 // the chain before it, size and kind), payload, and 32 bytes of chain. All little-endian.
 #include "journal.h"
 #include "num.h"
+#include "tensor.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
-#include <libgen.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sodium.h>
@@ -105,14 +105,29 @@ static void scan_close(scan *s) {
     free(s->data);
 }
 
+// 1: it is ours until it is closed. 0: another process has it, or *why.
+static int lock_file(int fd, int *why) {
+    struct flock all = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    if (!fcntl(fd, F_OFD_SETLK, &all)) return 1;
+    *why = errno == EAGAIN || errno == EACCES ? 0 : errno;
+    return 0;
+}
+
+// To write, it is locked before its size is asked: until then another process may append.
 static int scan_open(scan *s, const char *path, int flags, char err[ERR]) {
     char start[MAGIC];
     struct stat st;
+    int why = 0;
     *s = (scan){0};
     snprintf(s->path, sizeof s->path, "%s", path);
     int fd = open(path, flags | O_CLOEXEC | O_NONBLOCK, 0600); // of a pipe it would wait
-    if (fd < 0 || fstat(fd, &st) || !(s->f = fdopen(fd, flags & O_RDWR ? "r+" : "r"))) {
-        fail(err, "%s: %s", s->path, strerror(errno));
+    int bad = fd < 0 || fstat(fd, &st), ours = !bad && flags & O_RDWR && S_ISREG(st.st_mode);
+    if (bad) why = errno;
+    if (ours && !lock_file(fd, &why)) bad = 1;
+    if (!bad && (fstat(fd, &st) || !(s->f = fdopen(fd, flags & O_RDWR ? "r+" : "r"))))
+        bad = 1, why = errno;
+    if (bad) {
+        fail(err, "%s: %s", s->path, why ? strerror(why) : "another process has it open");
         if (fd >= 0) close(fd);
         return -1;
     }
@@ -206,13 +221,6 @@ int journal_read(const char *path, journal_reader read, void *ctx, uint64_t *tor
 
 // ---- opening to write
 
-static int lock_file(const scan *s, char err[ERR]) {
-    struct flock all = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    if (!fcntl(fileno(s->f), F_OFD_SETLK, &all)) return 0;
-    int other = errno == EAGAIN || errno == EACCES;
-    return fail(err, "%s: %s", s->path, other ? "another process has it open" : strerror(errno));
-}
-
 static int write_all(int fd, const uint8_t *p, size_t n, uint64_t at) {
     while (n) {
         ssize_t got = pwrite(fd, p, n, (off_t)at);
@@ -225,22 +233,17 @@ static int write_all(int fd, const uint8_t *p, size_t n, uint64_t at) {
 // The file ends at s->at (a new one: behind the magic), and all of it is on the disk: a record that
 // a killed process wrote may be in memory only.
 static int settle(scan *s, const char *path, char err[ERR]) {
-    char copy[4096];
-    int fd = fileno(s->f), bad = ftruncate(fd, (off_t)s->at), folder = -1;
+    int fd = fileno(s->f), bad = ftruncate(fd, (off_t)s->at);
     if (!bad && !s->at) bad = write_all(fd, (const uint8_t *)magic, s->at = MAGIC, 0);
-    snprintf(copy, sizeof copy, "%s", path);
-    bad = bad || fsync(fd) || (folder = open(dirname(copy), O_RDONLY | O_CLOEXEC)) < 0 ||
-          fsync(folder);
-    if (bad) fail(err, "%s: %s", s->path, strerror(errno));
-    if (folder >= 0) close(folder);
-    return bad;
+    bad = bad || fsync(fd) || tensor_sync_name(path);
+    return bad ? fail(err, "%s: %s", s->path, strerror(errno)) : 0;
 }
 
 int journal_cut(const char *path, uint64_t *lost, char err[ERR]) {
     scan s;
     *lost = 0;
     if (scan_open(&s, path, O_RDWR, err)) return -1;
-    int bad = lock_file(&s, err) || scan_all(&s, NULL, NULL, err) == UNREAD;
+    int bad = scan_all(&s, NULL, NULL, err) == UNREAD;
     if (!bad) *lost = s.size - s.at, bad = settle(&s, path, err);
     scan_close(&s);
     return bad ? -1 : 0;
@@ -305,8 +308,7 @@ static void start_thread(journal *j) {
 static journal *begin(const char *path, int flags, journal_reader read, void *reader,
                       void (*wake)(void *), void *ctx, char err[ERR]) {
     journal *j = must_alloc(1, sizeof *j);
-    int there = !scan_open(&j->s, path, O_RDWR | flags, err);
-    int ours = there && !lock_file(&j->s, err);
+    int ours = !scan_open(&j->s, path, O_RDWR | flags, err);
     if (ours && scan_all(&j->s, read, reader, err) == END && !settle(&j->s, path, err)) {
         j->durable = j->s.size = j->s.at;
         j->wake = wake, j->ctx = ctx;
@@ -314,7 +316,7 @@ static journal *begin(const char *path, int flags, journal_reader read, void *re
         return j;
     }
     if (ours && flags) unlink(path); // it was never whole
-    if (there) scan_close(&j->s);
+    if (ours) scan_close(&j->s);
     free(j);
     return NULL;
 }
@@ -537,7 +539,9 @@ static int save_key(const char *path, const uint8_t *key, size_t size, int mode,
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
     if (fd < 0) return fail(err, "%.300s: %s", path, strerror(errno));
     sodium_bin2hex(hex, sizeof hex, key, size);
-    int bad = dprintf(fd, "%s\n", hex) != (int)(2 * size + 1) || fsync(fd), why = errno;
+    int bad =
+        dprintf(fd, "%s\n", hex) != (int)(2 * size + 1) || fsync(fd) || tensor_sync_name(path);
+    int why = errno;
     sodium_memzero(hex, sizeof hex);
     close(fd);
     if (!bad) return 0;

@@ -422,14 +422,18 @@ static live_stream *submit(live *l, live_stream *s) {
     return full ? NULL : s;
 }
 
+long live_context(const engine_options *o) {
+    return o->context < o->pages * KEYS ? o->context : o->pages * KEYS;
+}
+
 live_stream *live_submit(live *l, const live_request *q, char err[ERR]) {
     const engine_options *o = &l->eo;
     struct timespec t;
     *err = 0;
-    if (q->n < 1 || q->most < 1 || q->n + q->most > o->context ||
-        (q->n + q->most + KEYS - 1) / KEYS > o->pages) {
+    must(q->top <= o->known);
+    if (q->n < 1 || q->most < 1 || q->n + q->most > live_context(o)) {
         fail(err, "%lld tokens and %lld more: expected at most %ld together", (long long)q->n,
-             (long long)q->most, o->context);
+             (long long)q->most, live_context(o));
         return NULL;
     }
     if (!engine_ids(l->e, q->prompt, q->n)) {

@@ -71,6 +71,7 @@ int live_run(live *l, const model *m, char err[ERR]);
 // signal handler.
 void live_stop(live *l, int patience);
 
+long live_context(const engine_options *o); // tokens of a request and its answer at most
 // NULL: the queue is full or the engine stops (err empty), or the request cannot be (err says why).
 live_stream *live_submit(live *l, const live_request *q, char err[ERR]);
 // A sample: the answer is learned behind the prompt, 0 < weight <= 1. The stream ends with END_STOP,

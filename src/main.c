@@ -22,6 +22,7 @@
 // Every option of every command; a command names those that it takes.
 typedef struct {
     const char *args[2]; // what is no option
+    const char **given;  // the names of the options as they came, then NULL
     const char *prompt, *tokens, *rung, *calib, *text, *json, *svg, *backend, *shape, *vectors;
     const char *held, *key;
     long n, top_k, seed, jobs, context, init, distil;
@@ -55,6 +56,21 @@ static int gpu_open(backend *b, char err[ERR]) {
     return fail(err, "--backend gpu: built without CUDA (make gpu-build)");
 }
 #endif
+
+// Whether a word stands in a command's usage, or in a list.
+static int stands(const char *in, const char *word) {
+    size_t n = strlen(word);
+    for (const char *at = in; (at = strstr(at, word)); at += n)
+        if ((at == in || strchr(" [|\n", at[-1])) && strchr(" ]|\n", at[n])) return 1;
+    return 0;
+}
+
+// Refuses an option of the list that was given where it would mean nothing.
+static int idle(const options *o, const char *list, const char *why, char err[ERR]) {
+    for (const char **name = o->given; *name; name++)
+        if (stands(list, *name)) return fail(err, "%s: %s", *name, why);
+    return 0;
+}
 
 // What computes: a device is opened, and there is no other in its place.
 static int choose(backend *b, const char *name, char err[ERR]) {
@@ -213,8 +229,11 @@ static int run_quantize(const options *o, char err[ERR]) {
     int rung = o->rung ? -1 : o->calib ? RUNG_RETARGET : RUNG_CODEBOOK;
     for (int i = RUNG_ROTATE; i < RUNGS; i++)
         if (o->rung && !strcmp(o->rung, tq_rung_name[i])) rung = i;
-    if (o->calib && rung >= 0 && rung < RUNG_FEEDBACK)
-        return fail(err, "--calib: expected with the rungs feedback, retarget and distil only"), 2;
+    if (rung >= 0 && rung < RUNG_FEEDBACK &&
+        idle(o, "--calib", "expected with the rungs feedback, retarget and distil only", err))
+        return 2;
+    if (rung >= 0 && rung != RUNG_DISTIL && idle(o, "--distil", "expected with rung distil", err))
+        return 2;
     if (rung < 0)
         return fail(err, "--rung %s: expected rotate, codebook, feedback, retarget or distil",
                     o->rung),
@@ -284,6 +303,12 @@ static void show_step(const train_progress *p) {
 
 static int run_practice(const options *o, char err[ERR]);
 
+static int wrong_what(const options *o, char err[ERR]) {
+    return o->train.what && !train_learn(o->train.what)
+               ? fail(err, "--what %s: expected r1, r2, r1r2, r1r2+norms or all", o->train.what)
+               : 0;
+}
+
 static int run_train(const options *o, char err[ERR]) {
     model m;
     train_options t = o->train;
@@ -293,8 +318,9 @@ static int run_train(const options *o, char err[ERR]) {
     t.dir = o->args[0], t.seed = (uint32_t)o->seed, t.by = &o->by, t.ranks = o->ranks;
     if (!o->text || !t.out)
         return fail(err, "train: expected --text FILE or --task NAME, and --out DIR"), 2;
-    if (t.what && !train_learn(t.what))
-        return fail(err, "--what %s: expected r1, r2, r1r2, r1r2+norms or all", t.what), 2;
+    if (wrong_what(o, err) ||
+        idle(o, "--method --group --kl --review --slots --snapshot", "expected with --task", err))
+        return 2;
     if (o->init < 0 ? model_open(&m, t.dir, err) : train_init(&m, t.dir, (uint32_t)o->init, err))
         return -1;
     int bad = train_settle(&t, &m, err) || train_read(text, t.dir, o->text, m.c.vocab, err) ||
@@ -344,12 +370,6 @@ static int run_logits(const options *o, char err[ERR]) {
     return bad;
 }
 
-static int is_end(const model *m, int32_t id) {
-    for (int i = 0; i < m->c.eos_count; i++)
-        if (m->c.eos[i] == id) return 1;
-    return 0;
-}
-
 enum { CHUNK = 16 }; // tokens of a device's command
 
 // Draws what follows token id of position at: one token, or on a device up to CHUNK of the `most`
@@ -389,7 +409,7 @@ static int generate(const options *o, const model *m, const tokenizer *t, const 
     if (!bad) first = bench_now(), *next = sample_token(r.logits, known, &so, (uint32_t)n);
     for (; !bad && made < most; made++) {
         int32_t id = next[used++];
-        if (is_end(m, id)) break;
+        if (model_ends(&m->c, id)) break;
         size_t k = token_decode(t, &s, id, 1, out, token_room(t));
         fwrite(out, 1, k, stdout);
         fflush(stdout);
@@ -483,6 +503,10 @@ static int run_journal(const options *o, char err[ERR]) {
     uint8_t key[32];
     uint64_t torn, lost;
     char why[ERR];
+    if (o->keygen || o->train.out) {
+        const char *rest = o->keygen ? "--json --cut --key --out" : "--json --cut --key";
+        if (idle(o, rest, o->keygen ? "no use with --keygen" : "no use with --out", err)) return 2;
+    }
     if (o->keygen) return journal_keygen(o->args[0], err);
     if (o->train.out) return practice_plot(o->args[0], o->train.out, err);
     if (o->key && journal_key(o->key, key, 32, err)) return -1;
@@ -642,11 +666,15 @@ static int run_serve(const options *o, char err[ERR]) {
             return fail(err, "--feedback: expected a text to learn, not the task %.100s", o->text),
                    2;
         run.text = NULL;
-    }
+    } else if (idle(o, "--method --group --kl --review", "expected with --learn TASK", err))
+        return 2;
+    if (!o->text && !o->engine.feedback &&
+        idle(o, "--what --steps --lr --warmup --batch --micro --ctx --clip --decay --until-learned",
+             "expected with --learn or --feedback", err))
+        return 2;
     if (strcmp(o->kv, "f32") && strcmp(o->kv, "bf16"))
         return fail(err, "--kv %s: expected f32 or bf16", o->kv), 2;
-    if (o->train.what && !train_learn(o->train.what))
-        return fail(err, "--what %s: expected r1, r2, r1r2, r1r2+norms or all", o->train.what), 2;
+    if (wrong_what(o, err)) return 2;
     if (read_secrets(&keys, o, err)) return -1;
     live *l = live_open(&o->live);
     journal *j = begin(o, &run, o->live.path, l, &r, err);
@@ -655,8 +683,8 @@ static int run_serve(const options *o, char err[ERR]) {
         return -1;
     }
     int bad = serve_all(o, &keys, l, &r, &open, err);
+    if (!open) unlink(o->live.path); // nothing was served, and it is still ours
     bad = end_serving(o, &keys, l, &r, j, bad, err);
-    if (!open) unlink(o->live.path); // nothing was served
     return bad;
 }
 
@@ -692,14 +720,12 @@ static int run_practice(const options *o, char err[ERR]) {
     secrets keys = {0};
     char path[4096];
     struct sigaction act = {.sa_handler = on_signal};
-    if (!o->train.out || o->text)
-        return fail(err, "train --task: expected --out DIR, no --text"), 2;
-    if (read_practice(o, o->task, &run.engine.practice, err)) return 2;
-    if (o->held || o->init >= 0 || o->train.stop || o->train.every)
-        return fail(err, "train --task: expected no --held, --init, --stop or --every"), 2;
+    if (!o->train.out) return fail(err, "train --task: expected --out DIR"), 2;
+    if (read_practice(o, o->task, &run.engine.practice, err) ||
+        idle(o, "--text --held --init --stop --every", "no use with --task", err))
+        return 2;
     if (!ranks_alone(o->ranks)) return fail(err, "--task: expected one process, without mpirun"), 2;
-    if (o->train.what && !train_learn(o->train.what))
-        return fail(err, "--what %s: expected r1, r2, r1r2, r1r2+norms or all", o->train.what), 2;
+    if (wrong_what(o, err)) return 2;
     int size = (int)strlen(o->train.out);
     while (size > 1 && o->train.out[size - 1] == '/') size--;
     snprintf(path, sizeof path, "%.*s.journal", size < 4000 ? size : 4000, o->train.out);
@@ -736,6 +762,7 @@ static int run_eval(const options *o, char err[ERR]) {
     qgre_options q;
     if (!o->task) return fail(err, "eval: expected --task NAME"), 2;
     if (read_practice(o, o->task, &q, err)) return 2;
+    if (!e.show && idle(o, "--method", "expected with --show", err)) return 2;
     if (e.show && o->json && !strcmp(o->json, "-"))
         return fail(err, "--show: expected --json FILE, as - leaves no room on stdout"), 2;
     e.dir = o->args[0], e.by = &o->by, e.task = q.task, e.method = q.method;
@@ -768,6 +795,10 @@ static int run_replay(const options *o, char err[ERR]) {
 static int run_bench(const options *o, char err[ERR]) {
     if (!model_shape(o->shape))
         return fail(err, "--shape %s: expected tiny, 0.6b, 1.7b, 8b or 14b", o->shape), 2;
+    if (!o->serve && idle(o, "--share", "expected with --serve", err)) return 2;
+    if ((o->serve || o->by.device) &&
+        idle(o, "--learn", o->serve ? "no use with --serve" : "no use with a device", err))
+        return 2;
     if (o->serve) return bench_serve(o->shape, &o->by, o->engine.share, err);
     if (o->by.device) return bench_device(&o->by, o->shape, err);
     return o->learn ? bench_learn(o->shape, err) : bench_decode(o->shape, err);
@@ -896,14 +927,6 @@ typedef struct {
     const char *only; // this one command, NULL: all that take it
 } option;
 
-// Whether the option stands in the command's usage.
-static int takes(const command *c, const char *name) {
-    size_t n = strlen(name);
-    for (const char *at = c->usage; (at = strstr(at, name)); at += n)
-        if ((at == c->usage || strchr(" [|\n", at[-1])) && strchr(" ]|\n", at[n])) return 1;
-    return 0;
-}
-
 // The value of one option; returns how many words it used, 0 when the value is wrong.
 static int take(const option *p, const char *value) {
     char *end;
@@ -990,16 +1013,18 @@ static int parse(const command *c, int argc, char **argv, options *o) {
                           {"--cut", .flag = &o->cut},
                           {"--key", .text = &o->key},
                           {"--keygen", .flag = &o->keygen}};
-    int args = 0, used;
+    int args = 0, given = 0, used;
+    o->given = must_alloc((size_t)argc + 1, sizeof *o->given);
     for (int i = 0; i < argc; i += used) {
         const option *p = NULL;
         used = 1;
         for (size_t k = 0; k < sizeof all / sizeof *all; k++)
-            if (!strcmp(argv[i], all[k].name) && takes(c, argv[i]) &&
+            if (!strcmp(argv[i], all[k].name) && stands(c->usage, argv[i]) &&
                 (!all[k].only || !strcmp(all[k].only, c->name)))
                 p = &all[k];
         if (p && !(used = take(p, i + 1 < argc ? argv[i + 1] : NULL)))
             return usage(c, "a value is missing or out of range: ", argv[i]);
+        if (p) o->given[given++] = p->name;
         if (!p && argv[i][0] == '-' && argv[i][1])
             return usage(c, "no such option here: ", argv[i]);
         if (!p && args == c->args) return usage(c, "one argument too many: ", argv[i]);
@@ -1012,7 +1037,7 @@ static int parse(const command *c, int argc, char **argv, options *o) {
                      c->device ? "--backend: expected ref, simd or " ASSAY_GPU ": "
                                : "--backend: expected ref or simd: ",
                      o->backend);
-    if (!o->prompt && takes(c, "-p")) return usage(c, "-p TEXT is missing", "");
+    if (!o->prompt && stands(c->usage, "-p")) return usage(c, "-p TEXT is missing", "");
     return 0;
 }
 
@@ -1080,6 +1105,7 @@ int main(int argc, char **argv) {
     if (o.by.device) o.by.close(o.by.device);
     if (bad && ranks_first(&all)) fprintf(stderr, "assay: %s\n", err);
     bad = bad ? (bad == 2 ? 2 : 1) : finish();
+    free(o.given);
     ranks_close(&all); // the line is out: at the first end in failure mpirun stops the others
     return bad;
 }

@@ -3,6 +3,8 @@
 #include "num.h"
 #include "rng.h"
 #include <jansson.h>
+#include <sodium.h>
+#include <unistd.h>
 
 // ---- config.json
 
@@ -134,11 +136,33 @@ int model_config_read(model_config *c, const char *dir, char err[ERR]) {
         json_is_object(o) ? get_config(c, o, err) : fail(err, "config.json: expected an object");
     json_decref(o);
     snprintf(path, sizeof path, "%s/generation_config.json", dir);
-    if (!bad && (o = json_load_file(path, 0, &e))) {
-        get_eos(c, o);
-        json_decref(o);
-    }
-    return bad;
+    if (bad || access(path, F_OK)) return bad; // a folder may have none
+    if (!(o = json_load_file(path, 0, &e)))
+        return fail(err, "%.200s: line %d: %.160s", path, e.line, e.text);
+    get_eos(c, o);
+    json_decref(o);
+    return 0;
+}
+
+void model_config_digest(const model_config *c, char hex[65]) {
+    const double real[] = {(double)c->eps, c->theta,     c->rope_factor,
+                           c->rope_low,    c->rope_high, c->rope_original};
+    int64_t n[10 + 8] = {c->hidden,   c->inter, c->layers,  c->heads, c->kv_heads,
+                         c->head_dim, c->vocab, c->qk_norm, c->tied,  c->eos_count};
+    unsigned char hash[32];
+    crypto_hash_sha256_state s;
+    for (int i = 0; i < c->eos_count; i++) n[10 + i] = c->eos[i];
+    crypto_hash_sha256_init(&s);
+    crypto_hash_sha256_update(&s, (const unsigned char *)n, sizeof n);
+    crypto_hash_sha256_update(&s, (const unsigned char *)real, sizeof real);
+    crypto_hash_sha256_final(&s, hash);
+    sodium_bin2hex(hex, 65, hash, sizeof hash);
+}
+
+int model_ends(const model_config *c, int32_t id) {
+    for (int i = 0; i < c->eos_count; i++)
+        if (c->eos[i] == id) return 1;
+    return 0;
 }
 
 // ---- names

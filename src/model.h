@@ -40,6 +40,9 @@ typedef struct {
 } model;
 
 int model_config_read(model_config *c, const char *dir, char err[ERR]);
+// SHA-256 of the numbers that decide bits (not: context, bos, kv_bf16), so not of the file's bytes.
+void model_config_digest(const model_config *c, char hex[65]);
+int model_ends(const model_config *c, int32_t id); // 1: the token ends a text
 int model_open(model *m, const char *dir, char err[ERR]);
 void model_close(model *m);
 // Room in m->owned for each slot: a random matrix takes 4 pieces, grad_open moves 2 of a TQ4 matrix.

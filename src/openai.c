@@ -19,7 +19,8 @@ static int open_body(body *b, const char *text, size_t n) {
     if (!b->j && json_error_code(&e) == json_error_numeric_overflow)
         b->j = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &e);
     json_t *seed = json_object_get(b->j, "seed");
-    for (double x; (x = json_real_value(seed)) >= 9e15 || x <= -9e15;) json_real_set(seed, x / 2);
+    for (double x; (x = json_real_value(seed)) >= 9e15 || x <= -9e15;)
+        json_real_set(seed, x < 18e15 && x > -18e15 ? (double)(int64_t)(x / 2) : x / 2);
     if (json_is_object(b->j)) return 0;
     if (b->j) return fail(b->err, "the body: expected a JSON object");
     return fail(b->err, "the body: byte %d: %.300s", e.position, e.text);
@@ -69,13 +70,26 @@ static int flag(const body *b, const char *name, int *x) {
 
 // What would change the answer and does not exist here is refused unless its value asks for nothing.
 static int refuse_others(const body *b) {
-    static const char *const names[] = {"tools",  "functions",        "logit_bias",
-                                        "suffix", "presence_penalty", "frequency_penalty",
-                                        "echo",   "prediction",       "web_search_options",
-                                        "audio"};
+    static const char *const names[] = {"tools",
+                                        "functions",
+                                        "logit_bias",
+                                        "suffix",
+                                        "presence_penalty",
+                                        "frequency_penalty",
+                                        "echo",
+                                        "prediction",
+                                        "web_search_options",
+                                        "audio",
+                                        "min_p",
+                                        "min_tokens",
+                                        "ignore_eos",
+                                        "chat_template_kwargs",
+                                        "repetition_penalty"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         const json_t *v = field(b, names[i]);
-        int nothing = !v || json_is_false(v) || (json_is_number(v) && json_number_value(v) == 0) ||
+        double none = strcmp(names[i], "repetition_penalty") ? 0 : 1; // a factor
+        int nothing = !v || json_is_false(v) ||
+                      (json_is_number(v) && json_number_value(v) == none) ||
                       (json_is_string(v) && !json_string_length(v)) ||
                       (json_is_array(v) && !json_array_size(v)) ||
                       (json_is_object(v) && !json_object_size(v));
@@ -103,7 +117,7 @@ static int read_stop(openai_answer *a, const body *b) {
 }
 
 // Log-probabilities: a number in a completion, in a chat whether and how many.
-static int read_top(openai_answer *a, const body *b) {
+static int read_top(openai_answer *a, const body *b, const openai_model *m) {
     int64_t top = -1;
     int wanted = 0;
     if (!a->chat && integer(b, "logprobs", 0, 5, &top)) return -1;
@@ -111,6 +125,7 @@ static int read_top(openai_answer *a, const body *b) {
         return -1;
     if (a->chat && top > 0 && !wanted)
         return fail(b->err, "top_logprobs: expected with logprobs true");
+    if (top > m->known) top = m->known;
     a->top = a->chat ? (!wanted ? -1 : top < 0 ? 0 : (int)top) : (int)top;
     return 0;
 }
@@ -124,7 +139,8 @@ static int read_options(openai_answer *a, const body *b, const openai_model *m) 
     if (number(b, "temperature", 0, 2, &temperature) || number(b, "top_p", 0, 1, &top_p) ||
         integer(b, "top_k", 0, 1 << 24, &top_k) || integer(b, "n", 1, m->choices, &n) ||
         integer(b, "seed", INT64_MIN, INT64_MAX, &seed) || flag(b, "stream", &a->stream) ||
-        integer(b, "best_of", n, n, &best) || read_top(a, b) || refuse_others(b) || read_stop(a, b))
+        integer(b, "best_of", n, n, &best) || read_top(a, b, m) || refuse_others(b) ||
+        read_stop(a, b))
         return -1;
     const json_t *options = field(b, "stream_options");
     if (options && (!json_is_object(options) || !a->stream))
@@ -224,8 +240,8 @@ static int read_lengths(openai_answer *a, const body *b, const openai_model *m) 
         return fail(b->err, "the prompt has %lld tokens: with its answer at most %lld fit",
                     (long long)a->size, (long long)m->context);
     a->most = a->chat || left < 16 ? left : 16;
-    if (integer(b, "max_tokens", 1, INT32_MAX, &a->most) ||
-        (a->chat && integer(b, "max_completion_tokens", 1, INT32_MAX, &a->most)))
+    if (integer(b, "max_tokens", 1, INT64_MAX, &a->most) ||
+        (a->chat && integer(b, "max_completion_tokens", 1, INT64_MAX, &a->most)))
         return -1;
     if (a->most > left) a->most = left;
     field(b, "logprobs");
@@ -407,6 +423,7 @@ int openai_take(openai_answer *a, openai_choice *c, const openai_model *m, const
     c->last = k->version;
     c->id[c->n++] = k->id;
     size_t cap = make_room(c, m);
+    if (model_ends(m->config, k->id)) return 0; // it counts and is listed, but is no text
     return grow(a, c, token_decode(m->t, &c->decoder, k->id, 1, c->text + c->size, cap));
 }
 

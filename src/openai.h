@@ -20,8 +20,9 @@ typedef struct {
     const tokenizer *t;
     const char *name;       // of the model
     int64_t known, context; // ids are 0 .. known - 1; tokens of prompt and answer together at most
-    int64_t choices;        // of a request at most, 1 .. CHOICES
-    int32_t end;            // the token that ends an answer, -1: none
+    const model_config *config;
+    int64_t choices; // of a request at most, 1 .. CHOICES
+    int32_t end;     // the token that ends an answer, -1: none
 } openai_model;
 
 // A log-probability that is still to be shown.

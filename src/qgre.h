@@ -13,7 +13,7 @@ enum { WINDOW = 256, GROUP = 256 }; // longest window; most answers to one probl
 typedef enum {
     QGRE_GATED,  // each token earns for its own section, harder qualities count later
     QGRE_CREDIT, // each token earns for its own section, all qualities count at once
-    QGRE_UNIFORM // every token earns for all qualities
+    QGRE_UNIFORM // each token of a section earns for all qualities; labels earn nothing
 } qgre_method;
 
 typedef struct {

@@ -115,15 +115,16 @@ static json_t *learning(const replay_open *r) {
 
 static char *first_record(const replay_open *r, const char *backend_name, long long when) {
     const engine_options *o = &r->run.engine;
-    char sha[65];
+    char sha[65], config[65];
     train_digest(&r->m, sha);
+    model_config_digest(&r->m.c, config);
     json_t *all = json_pack(
-        "{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:s, s:o, s:s, s:I}",
-        "format", "assay-journal 1", "model", r->run.dir, "sha256", sha, "known", o->known, "slots",
-        o->slots, "context", o->context, "pages", o->pages, "slice", o->slice, "share", o->share,
-        "floor", o->floor, "snapshot", o->snapshot, "feedback", o->feedback, "cache",
-        r->run.kv_bf16 ? "bf16" : "f32", "learn", learning(r), "backend", backend_name, "time",
-        when);
+        "{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:s, s:o, s:s, s:I}",
+        "format", "assay-journal 1", "model", r->run.dir, "sha256", sha, "config", config, "known",
+        o->known, "slots", o->slots, "context", o->context, "pages", o->pages, "slice", o->slice,
+        "share", o->share, "floor", o->floor, "snapshot", o->snapshot, "feedback", o->feedback,
+        "cache", r->run.kv_bf16 ? "bf16" : "f32", "learn", learning(r), "backend", backend_name,
+        "time", when);
     char *text = json_dumps(all, JSON_COMPACT);
     json_decref(all);
     must(text != NULL);
@@ -171,19 +172,21 @@ static int read_task(json_t *learn, qgre_options *q) {
 }
 
 // The record's numbers back into r->run; -1: it is not such a record.
-static int read_first(replay_open *r, const journal_record *rec, char sha[2][65], char err[ERR]) {
+static int read_first(replay_open *r, const journal_record *rec, char sha[3][65], char err[ERR]) {
     engine_options *o = &r->run.engine;
     train_options *t = &o->train;
-    const char *format = "", *dir = "", *hash = "", *cache = "", *ids = "";
+    const char *format = "", *dir = "", *hash = "", *config = "", *cache = "", *ids = "";
     json_int_t n[9] = {0}, l[6] = {0}, seed = 0;
     json_t *learn = NULL, *text;
     r->what = json_loadb((const char *)rec->data, rec->size, 0, NULL);
-    int bad = rec->kind != J_OPEN ||
-              json_unpack(
-                  r->what, "{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:s, s:o}",
-                  "format", &format, "model", &dir, "sha256", &hash, "known", &n[0], "slots", &n[1],
-                  "context", &n[2], "pages", &n[3], "slice", &n[4], "share", &n[5], "floor", &n[6],
-                  "snapshot", &n[7], "feedback", &o->feedback, "cache", &cache, "learn", &learn);
+    int bad =
+        rec->kind != J_OPEN ||
+        json_unpack(r->what,
+                    "{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:s, s:o}",
+                    "format", &format, "model", &dir, "sha256", &hash, "config", &config, "known",
+                    &n[0], "slots", &n[1], "context", &n[2], "pages", &n[3], "slice", &n[4],
+                    "share", &n[5], "floor", &n[6], "snapshot", &n[7], "feedback", &o->feedback,
+                    "cache", &cache, "learn", &learn);
     if (!bad && json_is_object(learn))
         bad = json_unpack(learn, "{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:F, s:F, s:F}",
                           "sha256", &ids, "what", &t->what, "steps", &l[0], "warmup", &l[1],
@@ -213,6 +216,7 @@ static int read_first(replay_open *r, const journal_record *rec, char sha[2][65]
     r->run.dir = dir, r->run.text = json_string_value(text);
     snprintf(sha[0], 65, "%s", hash);
     snprintf(sha[1], 65, "%s", ids);
+    snprintf(sha[2], 65, "%s", config);
     return 0;
 }
 
@@ -237,6 +241,7 @@ static int same_options(const json_t *theirs, json_t *ours, char err[ERR]) {
 static int same_practice(const replay_open *r, const engine_options *asked, char err[ERR]) {
     replay_open now = *r;
     now.run.engine.train = asked->train, now.run.engine.practice = asked->practice;
+    now.run.engine.train.dir = r->run.dir;
     settle_practice(&now.run.engine.train, &now.m, &now.run.engine.practice);
     if (train_settle(&now.run.engine.train, &now.m, err)) return -1;
     json_t *ours = learning(&now);
@@ -249,12 +254,14 @@ static int same_practice(const replay_open *r, const engine_options *asked, char
 // given.
 static int open_again(replay_open *r, const journal_record *rec, const replay_options *o,
                       const engine_owner *owner, char err[ERR]) {
-    char sha[2][65], now[65];
+    char sha[3][65], now[65];
     struct stat st;
     if (read_first(r, rec, sha, err)) return -1;
     int64_t known = r->run.engine.known;
     if (o->dir) r->run.dir = o->dir;
-    if (o->text && r->run.text) r->run.text = o->text;
+    if (o->text && !r->run.text)
+        return fail(err, "--learn %.200s: the journal has learned no text", o->text);
+    if (o->text) r->run.text = o->text;
     r->run.out = o->out;
     if (r->run.text && (stat(r->run.text, &st) || !S_ISREG(st.st_mode))) // a stranger named it
         return fail(err, "%.300s: expected the file that was learned (--learn FILE)", r->run.text);
@@ -264,6 +271,10 @@ static int open_again(replay_open *r, const journal_record *rec, const replay_op
     if (strcmp(now, sha[0]) || r->run.engine.known != known)
         return fail(err, "%.300s: weights %.16s..: the journal began with %.16s.. (--model DIR)",
                     r->run.dir, now, sha[0]);
+    model_config_digest(&r->m.c, now);
+    if (strcmp(now, sha[2]))
+        return fail(err, "%.300s/config.json: other numbers than the journal began with",
+                    r->run.dir);
     hash_ids(&r->text, now);
     if (r->run.engine.train.steps && r->run.text && strcmp(now, sha[1]))
         return fail(err, "%.300s: another text: the journal's has SHA-256 %.16s.. of its ids",
@@ -290,13 +301,16 @@ typedef struct {
 static int differs(const run *r, journal_kind kind, const void *data, uint32_t size,
                    char err[ERR]) {
     const journal_record mine = {.kind = kind, .size = size, .data = data};
-    char a[96] = "", b[96];
+    char a[96] = "", b[96], at[40] = "";
+    uint32_t i = 0;
     if (r->next) journal_describe(r->next, a);
     journal_describe(&mine, b);
-    return fail(err, "turn %llu: the journal has %s %.95s; made again: %s %.95s",
+    while (r->next && i < size && i < r->next->size && r->next->data[i] == mine.data[i]) i++;
+    if (r->next && r->next->kind == kind) snprintf(at, sizeof at, " (from byte %u on)", i);
+    return fail(err, "turn %llu: the journal has %s %.95s; made again: %s %.95s%s",
                 (unsigned long long)engine_now(r->open->e).turn,
                 r->next ? journal_kind_name[r->next->kind] : "nothing", a, journal_kind_name[kind],
-                b);
+                b, at);
 }
 
 static int compare(void *ctx, journal_kind kind, const void *data, uint32_t size, char err[ERR]) {
@@ -476,8 +490,9 @@ static journal *tell_all(replay_open *open, const replay_options *o, const char 
     r.owner = (engine_owner){&r, compare, tell, NULL};
     journal *j = journal_open(o->path, take_record, &r, live_wake, l, err);
     *spoilt = r.spoilt;
-    if (j && open->e) return j;
-    if (j) fail(err, "%.300s: no record: expected a journal that has begun", o->path);
+    if (j && open->e && !r.from) return j;
+    if (j && r.from) fail(err, "%.300s: names no snapshot %.100s any more", o->path, r.from);
+    if (j && !open->e) fail(err, "%.300s: no record: expected a journal that has begun", o->path);
     if (j) journal_close(j, why);
     replay_close(open);
     return NULL;

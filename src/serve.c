@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <microhttpd.h>
 #include <netdb.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sodium.h>
 #include <strings.h>
@@ -171,12 +172,11 @@ static void count_active(serve *s, int by) {
 }
 
 // A suspended connection is not watched, so we look ourselves whether its client has left. One that
-// has closed its sending half counts as gone.
+// has closed its sending half counts as gone, whatever it sent before.
 static int is_gone(exchange *x) {
-    char byte;
     int fd = MHD_get_connection_info(x->c, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
-    ssize_t n = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
+    struct pollfd p = {.fd = fd, .events = POLLRDHUP};
+    return poll(&p, 1, 0) > 0;
 }
 
 // ---- replies
@@ -713,8 +713,13 @@ serve *serve_open(const serve_options *o, live *l, const tokenizer *t, const mod
     if (!s->o.choices || s->o.choices > CHOICES) s->o.choices = CHOICES;
     s->all = must_alloc((size_t)s->o.connections, sizeof *s->all);
     s->feedback = now.o.feedback;
-    s->m = (openai_model){
-        t, o->name, now.o.known, now.o.context, s->o.choices, token_id(t, ends[token_family(t)])};
+    s->m = (openai_model){.t = t,
+                          .name = o->name,
+                          .known = now.o.known,
+                          .context = live_context(&now.o),
+                          .config = c,
+                          .choices = s->o.choices,
+                          .end = token_id(t, ends[token_family(t)])};
     if (s->m.end < 0 && c->eos_count) s->m.end = c->eos[0];
     if (o->token) crypto_hash_sha256(s->token, (const uint8_t *)o->token, strlen(o->token));
     s->policy = page_policy();

@@ -89,6 +89,7 @@ void task_judge(const task *t, const task_problem *p, const char *answer, size_t
     }
     for (int i = 0; i < p->bound; i++) {
         check_expr *e = &is[t->sections + i];
+        must(scope.n < CHECK_NAMES);
         // The program's own text: only what it names can make it too large.
         must(check_read_bound(e, p->bind[i].text, strlen(p->bind[i].text), &scope, err) != -1);
         scope.of[scope.n++] = (check_name){p->bind[i].name, e};

@@ -237,6 +237,15 @@ void tensor_release(const tensor *t) {
     if (!t->copy && from < to) madvise((void *)from, to - from, MADV_DONTNEED);
 }
 
+int tensor_sync_name(const char *path) {
+    char copy[4096];
+    snprintf(copy, sizeof copy, "%s", path);
+    int fd = open(dirname(copy), O_RDONLY | O_CLOEXEC), bad = fd < 0 || fsync(fd), why = errno;
+    if (fd >= 0) close(fd);
+    errno = why;
+    return bad ? -1 : 0;
+}
+
 // Closes the writer with an error.
 static int give_up(tensor_writer *w, const char *why, char err[ERR]) {
     fail(err, "%s: %s", w->part, why);
@@ -290,9 +299,7 @@ int tensor_write_close(tensor_writer *w, char err[ERR]) {
     if (w->left) return give_up(w, "fewer bytes than planned", err);
     if (fflush(w->file) || fsync(fileno(w->file)) || rename(w->part, w->path))
         return give_up(w, strerror(errno), err);
-    int fd = open(dirname(w->path), O_RDONLY | O_CLOEXEC); // cuts the name off; it has served
-    int bad = fsync(fd) ? fail(err, "%s: %s", w->path, strerror(errno)) : 0;
-    close(fd);
+    int bad = tensor_sync_name(w->path) ? fail(err, "%s: %s", w->path, strerror(errno)) : 0;
     tensor_write_abort(w);
     return bad;
 }

@@ -582,7 +582,8 @@ tokenizer *token_open(const char *dir, char err[ERR]) {
     if (t->json)
         fail(err, "%.150s: %.350s", path, why);
     else
-        fail(err, "%.150s: line %d: %s", path, e.line, e.text);
+        e.line < 0 ? fail(err, "%.150s: %s", path, e.text)
+                   : fail(err, "%.150s: line %d: %s", path, e.line, e.text);
     token_close(t);
     return NULL;
 }

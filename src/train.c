@@ -4,6 +4,7 @@
 #include "num.h"
 #include "rng.h"
 #include "token.h"
+#include <errno.h>
 #include <jansson.h>
 #include <sodium.h>
 #include <unistd.h>
@@ -120,6 +121,7 @@ typedef struct {
     int64_t start[BATCH_MAX + 1], from[BATCH_MAX]; // rows of a pass's samples; where windows begin
     float *curve[2]; // [steps] loss of each batch; of the held-out text at 0, every, .. and steps
     json_t *options; // that decide the bits of the result
+    char config[65]; // SHA-256 of the model's numbers, which decide them too
 } train;
 
 void train_open(grad *g, optim *opt, model *m, const train_options *o) {
@@ -143,6 +145,7 @@ static void run_open(train *t, model *m, const train_options *o, const train_tex
     for (long i = 0; i <= o->micro; i++) t->start[i] = i * o->ctx;
     train_open(&t->g, &t->opt, m, o);
     train_digest(m, sha[2]); // before it learns
+    model_config_digest(&m->c, t->config);
     for (int k = 0; k < 2; k++) {
         crypto_hash_sha256(hash, (const unsigned char *)text[k].id, (size_t)text[k].n * 4);
         sodium_bin2hex(sha[k], 65, hash, sizeof hash);
@@ -261,10 +264,10 @@ static convert_plan plan_state(const train *t) {
 
 static int save_state(const train *t, const char *path, char err[ERR]) {
     char step[24], *options = json_dumps(t->options, JSON_COMPACT);
-    const char *const meta[][2] = {{"step", step}, {"options", options}};
+    const char *const meta[][2] = {{"step", step}, {"options", options}, {"config", t->config}};
     convert_plan p = plan_state(t);
     snprintf(step, sizeof step, "%ld", (long)t->opt.step);
-    int bad = convert_file(path, p.t, p.n, meta, 2, err);
+    int bad = convert_file(path, p.t, p.n, meta, 3, err);
     convert_plan_free(&p);
     free(options);
     return bad;
@@ -292,7 +295,10 @@ static int load_state(train *t, const char *path, char err[ERR]) {
     if (tensor_open(&s, path, err)) return -1;
     const char *step = tensor_meta(&s, "step");
     long at = step ? strtol(step, NULL, 10) : 0;
+    const char *config = tensor_meta(&s, "config");
     int bad = same_options(t, path, tensor_meta(&s, "options"), err);
+    if (!bad && (!config || strcmp(config, t->config)))
+        bad = fail(err, "%.300s: made with other numbers in config.json: expected the same", path);
     if (!bad && (at < 1 || at > t->o->steps))
         bad = fail(err, "%.300s: step %ld: expected 1 to %ld", path, at, t->o->steps);
     t->opt.step = bad ? 0 : at;
@@ -306,7 +312,8 @@ static int load_state(train *t, const char *path, char err[ERR]) {
 // Rank 0 reads the state, if there is one, and hands it on.
 static int share_state(train *t, const char *path, char err[ERR]) {
     ranks *all = t->o->ranks;
-    int bad = t->o->resume && ranks_first(all) && !access(path, F_OK) && load_state(t, path, err);
+    int there = t->o->resume && ranks_first(all) && (!access(path, F_OK) || errno != ENOENT);
+    int bad = there && load_state(t, path, err);
     if (ranks_agree(all, bad, err)) return -1;
     ranks_copy(all, &t->opt.step, sizeof t->opt.step);
     convert_plan p = plan_state(t);
@@ -322,6 +329,7 @@ static int same_run(const train *t, char err[ERR]) {
     const char *key;
     int bad = 0;
     json_object_set_new(all, "stop", json_integer(t->o->stop));
+    json_object_set_new(all, "config", json_string(t->config));
     json_object_foreach(all, key, value) {
         char *text = json_dumps(value, JSON_ENCODE_ANY);
         bad = bad || ranks_same(t->o->ranks, key, text, err);

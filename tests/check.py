@@ -216,7 +216,7 @@ def main():
     truth = [exact(e, other, by) for e, other, by, _, _ in all_pairs]
     wrong = [i for i in range(n) if ours[i] != truth[i][0]]
     large = [i for i in wrong if "@" in ours[i]]
-    check(len(wrong) == len(large), "exact algebra agrees, but for %d that are refused (%.0f us each)" %
+    check(len(wrong) == len(large) < n // 20, "exact algebra agrees, but for %d that are refused (%.0f us each)" %
           (len(large), (time.process_time() - start) / n * 1e6))
     for i in [i for i in wrong if i not in large][:5]:
         print("    %s: algebra %s: %r, %r, %s" % (ours[i], truth[i][0], *all_pairs[i][3:], all_pairs[i][2]))

@@ -189,6 +189,15 @@ def check_folders(good, work):
         refused("a folder that is not there: " + name, call(missing), missing)
         refused("an empty folder: " + name, call(empty), empty)
     check(not os.path.exists(out), "nothing was written")
+    os.makedirs(work + "/taken.part")
+    refused("a name that is taken for writing", assay("logits", good, "--tokens", "1", work + "/taken"), "Is a directory")
+    check(os.path.isdir(work + "/taken.part"), "which is left as it was")
+    os.rmdir(work + "/taken.part")
+    half = copy(good, work, "half")
+    write(half, "generation_config.json", b'{"eos_token_id": ')
+    refused("half a generation_config.json", assay("logits", half, "--tokens", "1", out), "generation_config.json", "line 1")
+    run = assay("tokenize", missing)
+    check("tokenizer.json: unable to open" in run[2] and "line" not in run[2], "no line of a file that is not there", run[2])
     configs = {
         "an architecture": (dict(architectures=["GPT2LMHeadModel"]), "GPT2LMHeadModel", "Qwen3ForCausalLM"),
         "no architecture": (dict(architectures=None), "architectures", "Qwen3ForCausalLM"),
@@ -698,6 +707,23 @@ def check_ladder(folder, work):
     )
 
 
+# Options that would mean nothing beside the others.
+IDLE = (
+    (["train", "x", "--text", "y", "--out", "z"], ["--method", "credit"], ("--method", "--task")),
+    (["train", "x", "--text", "y", "--out", "z"], ["--snapshot", "5"], ("--snapshot", "--task")),
+    (["train", "x", "--task", "hamilton", "--out", "z"], ["--every", "5"], ("--every", "--task")),
+    (["serve", "x", "--learn", "README.md"], ["--kl", "1"], ("--kl", "--learn TASK")),
+    (["serve", "x"], ["--steps", "5"], ("--steps", "--feedback")),
+    (["eval", "x", "--task", "hamilton"], ["--method", "credit"], ("--method", "--show")),
+    (["journal", "x", "--out", "y"], ["--key", "z"], ("--key", "--out")),
+    (["journal", "x", "--keygen"], ["--cut"], ("--cut", "--keygen")),
+    (["quantize", "x", "y"], ["--distil", "5"], ("--distil", "rung distil")),
+    (["quantize", "x", "y", "--rung", "rotate"], ["--calib", "self"], ("--calib", "feedback")),
+    (["bench"], ["--share", "5"], ("--share", "--serve")),
+    (["bench", "--serve"], ["--learn"], ("--learn", "--serve")),
+)
+
+
 def check_values(good, work):
     for what, args, words in (
         ("bench --shape", ["bench", "--shape", "bad"], ("bad", "1.7b, 8b or 14b")),
@@ -708,6 +734,7 @@ def check_values(good, work):
         ),
         ("logits without --tokens", ["logits", good, work + "/none"], ("--tokens",)),
         ("train without --text", ["train", good, "--out", work + "/none"], ("--text", "--out")),
+        *((" ".join(args), [*args, *more], words) for args, more, words in IDLE),
         ("train --what", ["train", good, "--text", "x", "--out", "y", "--what", "r3"], ("r3", "r1r2")),
     ):
         wrong = error_line(assay(*args), *words, exit_code=2)

@@ -20,6 +20,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import convert  # noqa: E402
 import dense  # noqa: E402
 import journal as J  # noqa: E402
+import task  # noqa: E402
 from convert import ASSAY, ENV, ROOT, assay, error_line  # noqa: E402
 
 REPORT = convert.Report("eval")
@@ -106,7 +107,18 @@ def check_same_bytes(folder):
     base = run("--jobs", 1)
     other = [run("--jobs", 2), run("--backend", "ref")]
     check(base[0] == 0 and all(x == base for x in other), "the same bytes with 2 threads, and by ref", [base, *other])
-    check(run("--seed", 2)[1] != base[1], "another seed asks and draws something else")
+    other = {**json.loads(run("--seed", 2)[1]), "seed": 1}
+    check(other != json.loads(base[1]), "another seed asks and draws something else")
+    with tempfile.TemporaryDirectory() as at:
+        texts = []
+        for k, options in enumerate(((), ("--jobs", 2), ("--backend", "ref"), ("--seed", 2))):
+            run("--answers", "%s/%d" % (at, k), *options)
+            with open("%s/%d" % (at, k), encoding="utf-8") as f:
+                texts.append([json.loads(x) for x in f])
+    check(texts[0] == texts[1] == texts[2] != texts[3] and len(texts[0]) == 2 * 2 * len(json.loads(base[1])["skills"]),
+          "and the same answers; those of another seed are others", [len(x) for x in texts])  # fmt: skip
+    differ = [x for x in texts[0] if task.judge(x["question"], x["answer"]) != (x["formed"], set(x["passed"]))]
+    check(not differ and len({x["question"] for x in texts[0]}) > 8, "--answers: what each passes, by another judge", differ[:1])
     a, b = (scores(folder, "slopes", problems=2, samples=k)["skills"] for k in (0, 3))
     c = scores(folder, "slopes", "--temp", 0, problems=2, samples=1)["skills"]
     same = all(a[k]["greedy"] == b[k]["greedy"] for k in a)

@@ -367,6 +367,51 @@ def two_servers(world):
     check(p.ended()[0] == 0, "and ends in good order")
 
 
+SLOW_LOCK = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <unistd.h>
+static int slow(const char *name, int fd, int cmd, void *p) {
+    int (*real)(int, int, ...) = dlsym(RTLD_NEXT, name);
+    if (cmd == F_OFD_SETLK) sleep(2);
+    return real(fd, cmd, p);
+}
+#define LIKE(name) int name(int fd, int cmd, ...) { \\
+    va_list a; va_start(a, cmd); void *p = va_arg(a, void *); va_end(a); return slow(#name, fd, cmd, p); }
+LIKE(fcntl)
+LIKE(fcntl64)
+"""
+
+
+def late_lock(world):
+    """One that goes on opens the journal while another still writes to it, and locks it when that
+    one is dead: what was written in between stays."""
+    env, journal, clients = preloaded(world, SLOW_LOCK), world.path("late"), Clients(world, 11)
+    if env is None:
+        return REPORT.not_run("a late lock: a library cannot be put before this program's")
+    p = world.serve(journal, learn=False)
+    p.ready()
+    next_one = world.resume(journal, env=env)
+    mine = "/proc/%d/fd" % next_one.process.pid
+    until = time.monotonic() + 20
+    while time.monotonic() < until and not any(os.path.realpath(os.path.join(mine, n)) == os.path.realpath(journal)
+                                               for n in os.listdir(mine)):  # fmt: skip
+        time.sleep(0.01)
+    time.sleep(0.2)
+    clients.start(p, 3)
+    wait_for_tokens(clients)
+    p.kill()
+    clients.stop()
+    p.ended()
+    check(next_one.ready(), "a late lock: it goes on", next_one.stderr()[-300:])
+    next_one.kill(signal.SIGTERM)
+    check(next_one.ended()[0] == 0, "a late lock: and ends in good order")
+    lost = clients.lost(records(journal))
+    check(clients.requests > 0 and not lost, "a late lock: every token that a client saw is in the journal", lost[:2])
+
+
 def others(world, journal):
     """Other models, other texts, and files that are no journal of a run."""
     model, other = world.path("other"), world.path("other.txt")
@@ -378,12 +423,19 @@ def others(world, journal):
         f.write(bytes([byte ^ 1]))
     with open(other, "w") as f:
         f.write("the dog sees the hen.\n" * 100)
+    numbers = world.path("numbers")
+    shutil.copytree(world.model, numbers)
+    with open(os.path.join(numbers, "config.json")) as f:
+        config = json.load(f)
+    with open(os.path.join(numbers, "config.json"), "w") as f:
+        json.dump(dict(config, rope_theta=2 * config["rope_theta"]), f)
     mine = copy_run(journal, world.path("copy"))
     for command in ("resume", "replay"):
         def run(*args, file=mine):
             return assay(command, file, "--jobs", 1, *args)
 
         line(command + " with another model", run("--model", model), model, "weights")
+        line(command + " with other numbers", run("--model", numbers), numbers + "/config.json", "other numbers")
         line(command + " with another text", run("--learn", other), other, "another text")
         line(command + " without a model", run("--model", world.path("none")), "none")
         line(command + " without a text", run("--learn", world.path("none")), "none")
@@ -461,7 +513,8 @@ def hostile(world, journal):
              "a short text": [began(_learn={"text": world.path("short.txt")})],
              "an unknown what": [began(_learn={"what": "everything"})],
              "what a TQ4 model cannot learn": [began(_learn={"what": "all"})]}  # fmt: skip
-    for name in ("sha256", "known", "slots", "context", "pages", "slice", "snapshot", "cache", "learn"):
+    cases["other numbers in config.json"] = [began(config="00")]
+    for name in ("sha256", "config", "known", "slots", "context", "pages", "slice", "snapshot", "cache", "learn"):
         cases["options without " + name] = [began(_drop=name)]
     for name in ("known", "slots", "context", "pages", "slice", "share", "floor", "snapshot"):
         for value in (-1, 1 << 20, (1 << 28) + 1, big, "5", 0.5, None):
@@ -712,7 +765,7 @@ def main():
             REPORT.step(function, *args)
             print("%s: %.1f s" % (function.__name__, time.monotonic() - start), flush=True)
 
-    for function in (killed, killed_feedback, killed_at_once, full_file, full_disk, failing_disk, no_rights, two_servers, clock, signals,
+    for function in (killed, killed_feedback, killed_at_once, full_file, full_disk, failing_disk, no_rights, two_servers, late_lock, clock, signals,
                      impatient):  # fmt: skip
         step(function, world)
     journal, digest = small_run(world)

@@ -99,21 +99,24 @@ def commit():
     kept = text("build/gpu/commit").split()
     if kept:
         return kept[0], "changed" in kept
-    return said("git", "rev-parse", "HEAD"), bool(said("git", "status", "--porcelain"))
+    git = ("git", "-c", "safe.directory=*")  # the checkout may be another user's
+    return said(*git, "rev-parse", "HEAD"), bool(said(*git, "status", "--porcelain"))
 
 
 def receipt(work):
     head, changed = commit()
     nvcc = said("nvcc", "--version") or said("/usr/local/cuda/bin/nvcc", "--version")
+    built = text("build/gpu/compilers").splitlines()  # where another machine made the programs
+    if len(built) != 2:
+        built = [(nvcc.splitlines() or [""])[-1], (said("gcc", "--version").splitlines() or [""])[0]]
     facts = text(f"{work}/facts.log").splitlines()
     row = [x.strip() for x in facts[0].split(",")] if facts else [""]
     names = ("name driver compute_capability memory sm_clock sm_clock_max memory_clock "
              "memory_clock_max power_limit").split()
     r = {"made_by": "sh tests/gpu.sh", "commit": head, "changed_since_commit": changed,
          "device": dict(zip(names, row)),
-         "cuda_of_driver": next((f.split(": ")[1] for f in facts if "CUDA Version" in f), ""),
-         "compiler": nvcc.splitlines()[-1] if nvcc else "", "host_compiler":
-         (said("gcc", "--version").splitlines() or [""])[0],
+         "cuda_of_driver": next((f.split(": ")[1] for f in facts if re.match("CUDA.* Version", f)), ""),
+         "compiler": built[0], "host_compiler": built[1],
          "vectors": vector_files(), "method": METHOD, "figures": {}, "not_run": {}, "failed": []}
     for name, status, seconds, command in steps(work):
         log = text(f"{work}/{name}.log")

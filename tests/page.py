@@ -156,6 +156,20 @@ def conversation(p, s):
           and p.js(left_out),
           "a long conversation goes on without its oldest messages", p.js("document.getElementById('log').innerText")[-500:])  # fmt: skip
     p.js("document.getElementById('temperature').value = 2; document.getElementById('most').value = ''")
+    for _ in range(8):  # "New" while an answer comes: what it had said belongs to no new conversation
+        talk(p, "a long one")
+        p.until("document.querySelector('#log li:last-child p')?.textContent.length > 3", 5)
+        p.js("window.ran = running != null, document.getElementById('clear').click()")
+        p.until("document.getElementById('send').textContent == 'Send'", 10)
+        if p.js("window.ran"):
+            break
+    before = p.js("talk.length")
+    p.js("document.getElementById('most').value = 5")
+    talk(p, "derive")
+    check(p.js("window.ran") and before == 0 and p.until(ANSWERED % 1),
+          "a new conversation can begin while an answer comes", p.js("document.getElementById('log').innerText"))  # fmt: skip
+    p.until("document.getElementById('send').textContent == 'Send'")
+    p.js("document.getElementById('most').value = ''")
     note = "document.querySelector('#log li:last-child small').textContent"
     for _ in range(8):  # an answer may end by itself before the key is pressed
         p.js("document.getElementById('clear').click()")

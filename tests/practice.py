@@ -81,9 +81,11 @@ def stopped(model, at, sha):
     check(said.startswith("step 1/4 ") and p.returncode == 1 and "of 4: --resume goes on" in err and
           not os.listdir(at + "/t"), "SIGTERM: an error, and nothing in the folder", (said, p.returncode, err))  # fmt: skip
     for words, what in ((["--lr", 0.02], "lr 0.01"), (["--steps", 5], "steps 4"), (["--method", "credit"], '"qgre"'),
-                        (["--kl", 0.1], "kl 0.05"), (["--seed", 4], "seed 3")):  # fmt: skip
+                        (["--kl", 0.1], "kl 0.05"), (["--seed", 4], "seed 3"), (["--what", "r1"], '"r1r2"')):  # fmt: skip
         code, _, err = train(model, at + "/t", "--jobs", 1, "--resume", *words, check_code=False)
         check(code == 1 and "begun with" in err and what in err and err.count("\n") == 1, "not resumed: another " + what, err)
+    err = train(model, at + "/t", "--jobs", 1, "--resume", "--what", "all", check_code=False)[2]
+    check("%s: --what all: expected a dense model" % model in err, "not resumed: what the model cannot learn", err)
     code, got, err = train(model, at + "/t", "--jobs", 1, "--resume")
     check(code == 0 and got == sha, "and the same weights when it goes on", err)
 
@@ -160,9 +162,9 @@ def full_windows(at):
 
 def refused(model, at):
     for words, code, what in ((["--task", "no"], 2, "no such task"), (["--method", "grpo"], 2, "expected qgre"),
-                              (["--batch", 12], 1, "multiple of --group"), (["--ctx", 8], 1, "expected fewer than --ctx"),
-                              (["--text", "x"], 2, "no --text"), (["--group", 0], 2, "--group"),
-                              (["--stop", 2], 2, "expected no --held"),
+                              (["--batch", 12], 1, "multiple of --group"), (["--ctx", 8], 1, "expected at most --ctx"),
+                              (["--text", "x"], 2, "--text: no use with --task"), (["--group", 0], 2, "--group"),
+                              (["--stop", 2], 2, "--stop: no use with --task"),
                               (["--what", "all"], 1, "expected a dense model")):  # fmt: skip
         got = run("train", model, "--task", "hamilton", "--out", at + "/r", *OPTIONS, *words, check_code=False)
         check(got[0] == code and what in got[2] and (code == 2 or got[2].count("\n") == 1), "refused: " + what, got)

@@ -17,7 +17,7 @@ from _serve import ASSAY, ROOT, Report  # noqa: E402
 REPORT = Report("real")
 check = REPORT.check
 DATA = os.environ.get("ASSAY_DATA", "../shared/data")
-OPTIONS = ["--steps", 1, "--batch", 4, "--group", 4, "--warmup", 0, "--lr", 0.01, "--jobs", 1]
+OPTIONS = ["--steps", 1, "--batch", 4, "--group", 4, "--warmup", 1, "--lr", 0.01, "--jobs", 1]
 
 
 def run(*words, program=ASSAY):
@@ -28,6 +28,16 @@ def run(*words, program=ASSAY):
 
 def practise(model, out, *words, program=ASSAY):
     return run("train", model, "--task", "hamilton", "--out", out, *OPTIONS, *words, program=program)
+
+
+def answers(journal):
+    """The tokens of each answer, by its number."""
+    out = {}
+    for line in run("journal", journal, "--json")[2].splitlines():
+        r = json.loads(line)
+        for number, token in r["tokens"] if r.get("kind") == "rollout" else ():
+            out.setdefault(number, []).append(token)
+    return out
 
 
 def qwen3(at):
@@ -43,7 +53,9 @@ def qwen3(at):
     code, sha, _, said = practise(model, at + "/a", "--ctx", 80)
     check(code == 0 and sha and "step 1/1" in said, "it practises: ids of the whole head are drawn", said)
     code, again, _, said = practise(model, at + "/b", "--ctx", 80, "--slots", 1)
-    check(code == 0 and again == sha, "one answer after the other: the same weights", (again, sha, said))
+    drawn = [answers("%s/%s.journal" % (at, name)) for name in "ab"]
+    check(code == 0 and again == sha and len(drawn[0]) == 4 and drawn[0] == drawn[1],
+          "one answer after the other: the same answers and weights", (again, sha, drawn, said))  # fmt: skip
     for name in "ab":
         code, again, _, said = run("replay", "%s/%s.journal" % (at, name), "--jobs", 1)
         check(code == 0 and again == sha, "executed again", said)
@@ -51,7 +63,7 @@ def qwen3(at):
                              "--jobs", 1, "--json", "-")  # fmt: skip
     check(code == 0 and isinstance(json.loads(out or "0"), dict), "it is evaluated", (out[-100:], said))
     code, _, _, said = practise(model, at + "/c", "--ctx", 8)
-    check(code == 1 and "expected fewer than --ctx 8" in said and said.count("\n") == 1, "a prompt that does not fit", said)
+    check(code == 1 and "expected at most --ctx 8" in said and said.count("\n") == 1, "a prompt that does not fit", said)
 
 
 def emulated(at):
@@ -62,13 +74,21 @@ def emulated(at):
         return print("not run: real: %s is not built (make emu)" % program)
     model = at + "/tiny"
     run("quantize", "vectors/tiny", model)
-    sha = practise(model, at + "/s", "--ctx", 96)[1]
-    for name, words in (("", []), (", in waves", ["--slots", 3]), (", without the leash", ["--kl", 0])):
-        code, got, _, said = practise(model, at + "/e", "--ctx", 96, "--backend", "emu", *words, program=program)
+    whole = ["--ctx", 96, "--steps", 3, "--warmup", 3, "--kl", 1]
+    shas = [practise(model, "%s/s%d" % (at, i), *whole, *words)[1]
+            for i, words in enumerate(([], ["--slots", 1], ["--slots", 3], ["--kl", 0]))]  # fmt: skip
+    check(shas[0] == shas[1] == shas[2] and shas[0], "in waves of 1 and 3: the same weights", shas)
+    opened = json.loads(run("journal", at + "/s0.journal", "--json")[2].splitlines()[0])
+    begins = opened["value"]["sha256"]
+    check(len({shas[0], shas[3], begins}) == 3, "other weights than at first, and than without the leash", (shas, begins))
+    sha = shas[0]
+    for name, words, want in ((" in waves", [*whole, "--slots", 3], sha),
+                              (" without the leash", ["--ctx", 96, "--kl", 0], None)):  # fmt: skip
+        code, got, _, said = practise(model, at + "/e", "--backend", "emu", *words, program=program)
         os.remove(at + "/e.journal")
-        want = sha if "--kl" not in words else practise(model, at + "/k", "--ctx", 96, *words)[1]
-        check(code == 0 and got == want, "the emulated device ends on the same weights" + name, (got, want, said))
-    code, got, _, said = run("replay", at + "/s.journal", "--backend", "emu", "--jobs", 1, program=program)
+        want = want or practise(model, at + "/k", *words)[1]
+        check(code == 0 and got == want != begins, "the emulated device ends on the same weights" + name, (got, want, said))
+    code, got, _, said = run("replay", at + "/s0.journal", "--backend", "emu", "--jobs", 1, program=program)
     check(code == 0 and got == sha, "and executes the journal again", said)
 
 

@@ -7,6 +7,7 @@ import random
 import re
 import resource
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,6 +19,7 @@ import numpy as np
 
 sys.path.append(os.path.dirname(os.path.abspath(__file__)))
 
+import convert  # noqa: E402
 from _serve import ASSAY, MODEL, ROOT, Report, Server, clean  # noqa: E402
 
 REPORT = Report("serve")
@@ -603,6 +605,59 @@ def start_checks():
     check(not wrong, "start: no open address without a token, no taken port, no unknown host", wrong)
 
 
+def copied(name, **config):
+    """The embedded model with other numbers in config.json."""
+    to = os.path.join(ROOT, name)
+    shutil.rmtree(to, ignore_errors=True)
+    shutil.copytree(MODEL, to, ignore=shutil.ignore_patterns("train*", "*.py", "*.sh"))
+    with open(to + "/config.json") as f:
+        have = json.load(f)
+    with open(to + "/config.json", "w") as f:
+        json.dump(dict(have, **config), f)
+    return to
+
+
+def other_models():
+    """A token that ends a text is none of it, also where the tokenizer calls it a plain one; little
+    room in the cache; fewer ids than log-probabilities that are asked for."""
+    body = {"messages": CHAT, "temperature": 0, "max_tokens": 200}
+    with Server() as s:
+        whole = s.ask("/v1/chat/completions", body)[2]["choices"][0]
+    plain = copied("plain")
+    with open(plain + "/tokenizer.json") as f:
+        tokenizer = json.load(f)
+    with open(plain + "/tokenizer.json", "w") as f:
+        json.dump(dict(tokenizer, added_tokens=[dict(t, special=False) for t in tokenizer["added_tokens"]]), f)
+    with Server("--pages", 1, model=plain) as s:
+        got = s.ask("/v1/chat/completions", body)[2]["choices"][0]
+        check(whole["finish_reason"] == "stop" and got["message"] == whole["message"],
+              "end: its token is no text, special or not", (whole, got))  # fmt: skip
+        code, _, said = s.ask("/v1/chat/completions", {"messages": CHAT})
+        check(code == 200, "one page: a chat gets what fits", said)
+        code, _, said = s.ask("/v1/completions", {"prompt": [5] * 300})
+        check(code == 400 and "at most 256 fit" in said["error"]["message"], "one page: the limit is named", said)
+    endless = copied("endless", eos_token_id=None)
+    os.remove(endless + "/generation_config.json")
+    with Server(model=endless) as s:
+        for extra in (b"", b"\r\n"):
+            before, data = s.metric("tokens_total"), json.dumps(dict(LONG, n=16)).encode()
+            with s.connect() as x:
+                x.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(data))
+                x.sendall(data)
+                s.until("requests_running", 16, 10)
+                x.sendall(extra)
+                time.sleep(0.1)
+            s.until("requests_running", 0)
+            made = s.metric("tokens_total") - before
+            check(0 < made < 16 * 500, "clients that vanish: their requests end, whatever was behind them", made)
+    few = os.path.join(ROOT, "few")
+    convert.small(few, "qwen3", vocab_size=4, max_position_embeddings=64, num_hidden_layers=1)
+    with Server(model=few) as s:
+        code, _, said = s.ask("/v1/completions", {"prompt": [1], "max_tokens": 3, "logprobs": 5})
+        tops = said["choices"][0]["logprobs"]["top_logprobs"] if code == 200 else []
+        check(len(tops) == 3 and all(len(t) <= 4 for t in tops), "logprobs: of no more ids than there are", said)
+
+
 def main():
     clean()
     resource.setrlimit(resource.RLIMIT_NOFILE, (4096, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
@@ -624,6 +679,7 @@ def main():
     full_checks()
     end_checks()
     start_checks()
+    other_models()
     clean()
     return REPORT.failed > 0
 

@@ -305,6 +305,8 @@ static int practise(const tokenizer *t, int bend, int made[J_KINDS], char err[ER
     return did;
 }
 
+static void test_worth(const tokenizer *t);
+
 static void test_practice(void) {
     char err[ERR] = "";
     int made[J_KINDS];
@@ -316,7 +318,114 @@ static void test_practice(void) {
     did = practise(t, 1, made, err);
     check(did < 0 && strstr(err, "log-probability") && made[J_UPDATE] == 0,
           "a ratio that is not 1 ends the run");
+    test_worth(t);
     token_close(t);
+}
+
+// Tokens of answers as they were drawn.
+enum { TRIES = 4, TRIED = 97 };
+typedef struct {
+    int32_t token[TRIES][TRIED];
+    int n[TRIES], updates;
+} drawn;
+
+static int keep_drawn(void *ctx, journal_kind kind, const void *data, uint32_t size,
+                      char err[ERR]) {
+    drawn *d = ctx;
+    (void)err;
+    for (uint32_t i = 16, pair[2]; kind == J_ROLLOUT && i < size; i += 8) {
+        memcpy(pair, (const uint8_t *)data + i, 8);
+        d->token[pair[0]][d->n[pair[0]]++] = (int32_t)pair[1];
+    }
+    d->updates += kind == J_UPDATE;
+    return 0;
+}
+
+// Adds an answer's gradient to g: each token is worth its advantage and kl (x - 1), x its probability
+// under `began` over ours, 20 at most. One at a time, by arrays laid out here. Counts what was cut, and
+// what pulls the other way.
+static void add_answer(grad *g, grad *began, const int32_t *prompt, int64_t n,
+                       const int32_t *answer, const qgre_answer *a, double kl, int count[2]) {
+    char err[ERR];
+    int64_t rows = n + a->n - 1, start[2] = {0, rows};
+    int32_t all[2 * TRIED], target[2 * TRIED];
+    float weight[2 * TRIED] = {0}, old[2 * TRIED] = {0};
+    memcpy(all, prompt, (size_t)n * 4);
+    memcpy(all + n, answer, (size_t)a->n * 4);
+    for (int64_t k = 0; k < rows; k++) target[k] = k < n - 1 ? -1 : all[k + 1];
+    grad_batch b = {1, start, all, target, weight, old};
+    must(!grad_forward(began, &b, err) && !grad_forward(g, &b, err));
+    g->loss = 0; // of that forward pass
+    for (int64_t k = n - 1; k < rows; k++) {
+        float x = num_exp(num_sub(began->logp[k], g->logp[k]));
+        count[0] += x > 20, count[1] += x < 1;
+        x = x > 20 ? 20 : x;
+        weight[k] = num_add(a->advantage[k - n + 1], num_mul((float)kl, num_sub(x, 1)));
+        old[k] = g->logp[k];
+    }
+    must(!grad_pass(g, &b, err));
+}
+
+// A step of a task by the engine, leashed to a model that is far from it, and the same step by hand.
+static void test_worth(const tokenizer *t) {
+    char err[ERR] = "", hex[2][65];
+    drawn d = {0};
+    model m[2], began[2];
+    engine_options o = options(0);
+    o.train = (train_options){.dir = "vectors/tiny", .what = "all", .steps = 2, .batch = TRIES};
+    o.train.micro = 3, o.train.ctx = TRIED - 1, o.train.by = &by;
+    o.train.warmup = o.train.clip = o.train.decay = -1;
+    o.practice = (qgre_options){.task = task_named("hamilton"), .group = 2, .kl = 0.05};
+    o.context = 8, o.pages = 1, o.slots = 1, o.feedback = 0;
+    for (int i = 0; i < 2; i++) {
+        must(!model_open(&m[i], "vectors/tiny", err));
+        model_random(&began[i], &m[i].c, KIND_F32, 3);
+    }
+    o.known = m[0].c.vocab;
+    must(!train_settle(&o.train, &m[0], err));
+    qgre q = {.o = o.practice, .seed = 1, .t = t}, mine = q;
+    train_text none = {0};
+    engine_learning learn = {&none, &q, &began[0]};
+    engine_owner owner = {.ctx = &d, .made = keep_drawn};
+    engine *e = engine_open(&m[0], &by, &o, &learn, &owner);
+    int did = engine_wake(e, 1, err) ? -1 : 1, count[2] = {0};
+    while (did > 0 && !d.updates) did = engine_turn(e, err);
+    engine_close(e);
+
+    grad g, far;
+    optim opt;
+    train_open(&g, &opt, &m[1], &o.train);
+    g.kind = far.kind = LOSS_POLICY, g.low = 0.2f, g.high = 0.28f;
+    grad_open(&far, &began[1], by.linear, by.tile, 0, TRIES, 1, o.train.ctx);
+    grad_zero(&g);
+    task_problem p[2];
+    int32_t *id[2];
+    int64_t n[2];
+    int skill[2];
+    for (int k = 0; k < 2; k++) {
+        skill[k] = qgre_problem(&mine, 0, k, &p[k]);
+        n[k] = qgre_prompt(&mine, &p[k], &id[k], err);
+    }
+    for (int k = 0; k < 2; k++) {
+        float advantage[2][TRIED];
+        qgre_answer a[2];
+        for (int i = 0; i < 2; i++) {
+            int made = d.n[2 * k + i], end = model_ends(&m[1].c, d.token[2 * k + i][made - 1]);
+            a[i] = (qgre_answer){d.token[2 * k + i], made, end, advantage[i], {0}};
+        }
+        qgre_judge(&mine, 0, k, skill[k], &p[k], a, 2);
+        for (int i = 0; i < 2; i++)
+            add_answer(&g, &far, id[k], n[k], d.token[2 * k + i], &a[i], o.practice.kl, count);
+        free(id[k]);
+    }
+    optim_step(&opt, &g, TRIES);
+    for (int i = 0; i < 2; i++) train_digest(&m[i], hex[i]);
+    check(did == 1 && !strcmp(hex[0], hex[1]), "a task: the step by hand ends on the same weights");
+    check(count[0] > 0 && count[1] > 10, "a task: the leash pulls both ways, and is cut");
+    optim_close(&opt);
+    grad_close(&g);
+    grad_close(&far);
+    for (int i = 0; i < 2; i++) model_close(&m[i]), model_close(&began[i]);
 }
 
 int main(void) {

@@ -369,6 +369,13 @@ def check_resume(folder, model, texts, work):
     refused("resumed with another held-out text", call(texts=[texts[0]] * 2), "made with held")
     refused("resumed without a held-out text", call(held=False), "made with held")
     refused("resumed with another model", call(other), "made with model")
+    numbers = os.path.join(work, "mismatch-numbers")
+    shutil.copytree(folder, numbers)
+    with open(os.path.join(numbers, "config.json")) as f:
+        config = json.load(f)
+    with open(os.path.join(numbers, "config.json"), "w") as f:
+        json.dump(dict(config, rms_norm_eps=1e-3), f)
+    refused("resumed with other numbers in config.json", call(numbers), "state.safetensors", "config.json")
     check(listing(out) == before, "nothing was changed")
     path = os.path.join(out, "state.safetensors")
     with open(path, "rb") as f:
