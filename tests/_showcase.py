@@ -5,10 +5,11 @@ usage: _showcase.py FOLDER [FIRST LAST]
 With two steps: of each journal METHOD-WHAT-SEED.journal, finished or not, the answers of these steps
 that had all qualities, by system, the mean over the trained systems, and the journal's digest of the
 last step (not the SHA-256 of the weights); the step after which the run first had a score; and the
-ratio of these steps with gates and without, the geometric mean over seeds with Student's interval of 95%.
+ratio of these steps with gates and without, and with one reward and with one for each line, the geometric
+mean over seeds with Student's interval of 95%.
 Otherwise, for each run: held-out answers with all qualities, greedy and sampled, over the trained
-systems, with Wilson's interval; by system; of each method the mean over seeds, and of gates and
-without the mean difference, with Student's interval; and the step and the tokens drawn until each
+systems, with Wilson's interval; by system; of each method the mean over seeds, and of pairs
+of methods the mean difference, with Student's interval; and the step and the tokens drawn until each
 quality was first mastered in one system, and in how many it is mastered at the end.
 """
 
@@ -81,11 +82,11 @@ def compare(folder, first, last):
         when = [next((str(i + 1) for i, x in enumerate(mean) if x >= m), "-") for m in marks]
         print("| %s | %s | %.1f |" % (n, " | ".join(when), mean[last - 1]))
         reached[n] = when
-    for what in ("r1r2", "all"):
-        seeds = [n.split("-")[2] for n in reached if n.startswith("qgre-%s-" % what) and n.replace("qgre", "credit") in reached]
-        pairs = [[reached["%s-%s-%s" % (method, what, seed)] for method in ("qgre", "credit")] for seed in seeds]
+    for what, method, name in ((w, *m) for w in ("r1r2", "all") for m in (("qgre", "gates/without"), ("uniform", "one reward/one for each line"))):
+        seeds = [n.split("-")[2] for n in reached if n.startswith("%s-%s-" % (method, what)) and n.replace(method, "credit") in reached]
+        pairs = [[reached["%s-%s-%s" % (m, what, seed)] for m in (method, "credit")] for seed in seeds]
         if pairs:
-            print("| gates/without, %s | %s | |" % (what, " | ".join(ratio([(a[k], b[k]) for a, b in pairs]) for k in range(len(marks)))))
+            print("| %s, %s | %s | |" % (name, what, " | ".join(ratio([(a[k], b[k]) for a, b in pairs]) for k in range(len(marks)))))
 
 
 def spread(values):
@@ -97,17 +98,18 @@ def spread(values):
 
 
 def over_seeds(scores):
-    """Of {run: scores} the mean over seeds of the greedy share, of each method, and of pairs of a seed."""
-    share = {tuple(n.split("-")): 100 * e["greedy"]["all"]["share"] for n, e in scores.items()}
-    print("\n| greedy, all: over seeds | seeds | mean | +- |")
+    """Of {run: scores} the mean over seeds of the shares with all, of each method, and of pairs of a seed."""
+    print("\n| all: over seeds | seeds | mean | +- |")
     print("|---" * 4 + "|")
-    for what in ("r1r2", "all"):
+    for kind, what in ((k, w) for k in ("greedy", "sampled") for w in ("r1r2", "all")):
+        share = {tuple(n.split("-")): 100 * e[kind]["all"]["share"] for n, e in scores.items()}
         of = {m: {k[2]: x for k, x in share.items() if k[:2] == (m, what)} for m in ("qgre", "credit", "uniform")}
-        pairs = {s: x - of["credit"][s] for s, x in of["qgre"].items() if s in of["credit"]}
-        for name, values in (*of.items(), ("qgre - credit", pairs)):
+        pairs = {"%s - %s" % (a, b): {s: x - of[b][s] for s, x in of[a].items() if s in of[b]}
+                 for a, b in (("qgre", "credit"), ("credit", "uniform"), ("qgre", "uniform"))}  # fmt: skip
+        for name, values in (*of.items(), *pairs.items()):
             if values:
                 mean, half = spread(list(values.values()))
-                row = ("%s, %s" % (name, what), " ".join(sorted(values)), mean, "-" if half is None else "%.1f" % half)
+                row = ("%s: %s, %s" % (kind, name, what), " ".join(sorted(values)), mean, "-" if half is None else "%.1f" % half)
                 print("| %s | %s | %.1f | %s |" % row)
 
 

@@ -111,6 +111,7 @@ static void credit(const tokenizer *t) {
     check(all_are(g.advantage[0], 1, 3, 8. / 9) && near(g.advantage[0][4], 8. / 9) &&
               all_are(g.advantage[1], 1, 3, 4. / 3) && near(g.advantage[1][4], 4. / 3),
           "uniform: the mean of all sections in every one");
+    check(near(g.advantage[0][0], 0) && near(g.advantage[0][3], 0), "uniform: labels earn nothing");
     done(&g);
     q = fresh(t, QGRE_GATED);
     judge(&q, &g, text, 4);
