@@ -126,6 +126,7 @@ static int scan_open(scan *s, const char *path, int flags, char err[ERR]) {
     if (ours && !lock_file(fd, &why)) bad = 1;
     if (!bad && (fstat(fd, &st) || !(s->f = fdopen(fd, flags & O_RDWR ? "r+" : "r"))))
         bad = 1, why = errno;
+    if (!bad && ours && !st.st_nlink) bad = 1, why = ENOENT; // it was taken away before we had it
     if (bad) {
         fail(err, "%s: %s", s->path, why ? strerror(why) : "another process has it open");
         if (fd >= 0) close(fd);

@@ -1095,7 +1095,7 @@ int main(int argc, char **argv) {
             wait_briefly(argv);
     if (c->run == run_eval) o.temperature = 1;
     int bad = parse(c, argc - 2, argv + 2, &o);
-    if (bad) return bad;
+    if (bad) return free(o.given), bad;
     if (!o.jobs) o.jobs = ranks_threads();
     if (o.jobs) omp_set_num_threads((int)o.jobs);
     bad = c->run == run_train ? ranks_open(&all, err) : 0;

@@ -138,7 +138,8 @@ int model_config_read(model_config *c, const char *dir, char err[ERR]) {
     snprintf(path, sizeof path, "%s/generation_config.json", dir);
     if (bad || access(path, F_OK)) return bad; // a folder may have none
     if (!(o = json_load_file(path, 0, &e)))
-        return fail(err, "%.200s: line %d: %.160s", path, e.line, e.text);
+        return e.line < 0 ? fail(err, "%.200s: %.160s", path, e.text)
+                          : fail(err, "%.200s: line %d: %.160s", path, e.line, e.text);
     get_eos(c, o);
     json_decref(o);
     return 0;

@@ -182,7 +182,7 @@ static int read_first(replay_open *r, const journal_record *rec, char sha[3][65]
     int bad =
         rec->kind != J_OPEN ||
         json_unpack(r->what,
-                    "{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:s, s:o}",
+                    "{s:s, s:s, s:s, s?s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:s, s:o}",
                     "format", &format, "model", &dir, "sha256", &hash, "config", &config, "known",
                     &n[0], "slots", &n[1], "context", &n[2], "pages", &n[3], "slice", &n[4],
                     "share", &n[5], "floor", &n[6], "snapshot", &n[7], "feedback", &o->feedback,
@@ -194,6 +194,7 @@ static int read_first(replay_open *r, const journal_record *rec, char sha[3][65]
                           &t->rate, "clip", &t->clip, "decay", &t->decay);
     if (bad || strcmp(format, "assay-journal 1") || strlen(hash) != 64)
         return fail(err, "expected the options of an assay-journal 1");
+    if (!*config) return fail(err, "no \"config\": begun by an earlier program");
     for (int i = 0; i < 8; i++) bad |= n[i] < 0 || n[i] > 1 << 28;
     bad |= n[1] < 1 || n[1] > SLOTS || n[2] < 2 || n[2] > 1 << 20 || n[3] < 1 || n[4] < 1 ||
            n[4] > 4096 || n[5] > 99 || n[6] > 4096 || n[7] < 1 ||
@@ -258,6 +259,7 @@ static int open_again(replay_open *r, const journal_record *rec, const replay_op
     struct stat st;
     if (read_first(r, rec, sha, err)) return -1;
     int64_t known = r->run.engine.known;
+    long context = r->run.engine.context;
     if (o->dir) r->run.dir = o->dir;
     if (o->text && !r->run.text)
         return fail(err, "--learn %.200s: the journal has learned no text", o->text);
@@ -272,7 +274,7 @@ static int open_again(replay_open *r, const journal_record *rec, const replay_op
         return fail(err, "%.300s: weights %.16s..: the journal began with %.16s.. (--model DIR)",
                     r->run.dir, now, sha[0]);
     model_config_digest(&r->m.c, now);
-    if (strcmp(now, sha[2]))
+    if (strcmp(now, sha[2]) || r->run.engine.context != context)
         return fail(err, "%.300s/config.json: other numbers than the journal began with",
                     r->run.dir);
     hash_ids(&r->text, now);

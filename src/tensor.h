@@ -58,11 +58,11 @@ typedef struct {
     int64_t left;      // bytes of data still to come
 } tensor_writer;
 
+int tensor_sync_name(const char *path); // syncs the folder that holds path; -1: errno
 // plan[n] gives name, type, dims and dim, in file order (data, bytes and file are not read);
 // meta[metas] are pairs of key and value. The disk space is reserved here, so that a full disk is
 // found before the work. Each function returns 0, or -1 with the error line; after -1 the writer is
 // closed and the temporary file gone. The plan need not outlive the call.
-int tensor_sync_name(const char *path); // syncs the folder that holds path; -1: errno
 int tensor_write_open(tensor_writer *w, const char *path, const tensor *plan, int n,
                       const char *const meta[][2], int metas, char err[ERR]);
 // The next bytes of the data; calls and tensors need not begin or end together.

@@ -298,7 +298,8 @@ static int load_state(train *t, const char *path, char err[ERR]) {
     const char *config = tensor_meta(&s, "config");
     int bad = same_options(t, path, tensor_meta(&s, "options"), err);
     if (!bad && (!config || strcmp(config, t->config)))
-        bad = fail(err, "%.300s: made with other numbers in config.json: expected the same", path);
+        bad = fail(err, "%.300s: made %s: expected the same", path,
+                   config ? "with other numbers in config.json" : "by an earlier program");
     if (!bad && (at < 1 || at > t->o->steps))
         bad = fail(err, "%.300s: step %ld: expected 1 to %ld", path, at, t->o->steps);
     t->opt.step = bad ? 0 : at;

@@ -68,7 +68,7 @@ def main():
         base = "vectors/tiny" if "-all-" in run else folder + "/tq4"
         points = [(0, [0, 0])]
         print("| %s | greedy | sampled |\n|---|---|---|" % run)
-        for snapshot in sorted(glob.glob("%s/steps/%s.journal.v*" % (folder, run))):
+        for snapshot in sorted(glob.glob("%s/steps/%s.journal.v????????" % (folder, run))):
             with tempfile.TemporaryDirectory() as at:
                 model_at(base, snapshot, at + "/m")
                 points.append((int(snapshot[-8:]), score(at + "/m")))

@@ -408,6 +408,12 @@ def late_lock(world):
     check(next_one.ready(), "a late lock: it goes on", next_one.stderr()[-300:])
     next_one.kill(signal.SIGTERM)
     check(next_one.ended()[0] == 0, "a late lock: and ends in good order")
+    gone = world.path("gone")
+    shutil.copy(journal, gone)
+    late = world.resume(gone, env=env)
+    time.sleep(0.7)
+    os.remove(gone)
+    line("a late lock of a journal that was taken away", late.ended(), gone, "No such file")
     lost = clients.lost(records(journal))
     check(clients.requests > 0 and not lost, "a late lock: every token that a client saw is in the journal", lost[:2])
 

@@ -75,8 +75,16 @@ static void enter(int kind, const char *text, size_t n) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
     static tokenizer *t;
     static char err[ERR];
-    if (!t) must(t = token_open("vectors/tiny", err));
-    const openai_model m = {t, "tiny", token_count(t), 512, CHOICES, token_id(t, "<|im_end|>")};
+    static model_config c;
+    if (!t)
+        must((t = token_open("vectors/tiny", err)) && !model_config_read(&c, "vectors/tiny", err));
+    const openai_model m = {.t = t,
+                            .name = "tiny",
+                            .known = token_count(t),
+                            .context = 512,
+                            .config = &c,
+                            .choices = CHOICES,
+                            .end = token_id(t, "<|im_end|>")};
     const char *param;
     if (!n) return 0;
     const char *body = (const char *)data + 1;

@@ -54,6 +54,7 @@ carry() { # programs for a machine that may lack libraries: name build/gpu and b
     return 0
 }
 build() {
+    rm -f build/gpu/assay # an old one would be taken for this commit's
     command -v nvcc || ls /usr/local/cuda/bin/nvcc || { echo "nvcc is not installed" && return 77; }
     sh .ci/deps build && make --no-print-directory -j "$(nproc)" gpu-build && rm -f build/gpu/commit &&
         rm -f build/gpu/compilers && [ -x build/gpu/assay ]
@@ -69,6 +70,7 @@ sanitize() { # sanitize TOOL: prefill, attention over a cache and decoding
         --top-k 5 --backend $backend >$work/$1.out 2>&1
     status=$?
     rm $work/hangs
+    grep -q 'ERROR SUMMARY: [1-9]' $work/$1.out && cat $work/$1.out && return 1
     cat $work/$1.out
     # A tool that cannot open the device says nothing of the program.
     [ $status != 0 ] && grep -qiE 'device not supported|unable to|internal error' $work/$1.out &&
@@ -142,10 +144,11 @@ step() {
         timeout -k 5 $limit "$@" >$work/$name.log 2>&1 </dev/null
         status=$?
     fi
-    # What checks bits and had all of its time has failed: a kernel that hangs looks like this.
-    case "$name $status" in
-    "bench"* | "peer"* | "warps"* | *"check "*) ;;
-    *" 124" | *" 137") [ $limit -lt $whole ] || status=hung ;;
+    # What checks a device's bits and had all of its time has failed: a kernel that hangs looks like this.
+    case "$backend $name $status" in
+    "gpu "[svmclpt]*" 124" | "gpu "[svmclpt]*" 137")
+        case $name in cases-simd | memcheck | synccheck | peer*) ;; *) [ $limit -lt $whole ] || status=hung ;; esac
+        ;;
     esac
     took=$(($(date +%s) - start))
     case $status in
@@ -183,7 +186,7 @@ same() {
 
 step facts 20 $self facts
 [ "$1" = built ] || [ "$backend" != gpu ] || step build 240 $self build
-if [ $failed = 1 ]; then exit 1; fi # there is no program
+[ -x "$program" ] || { echo "FAIL gpu: there is no $program" && exit 1; }
 [ "$backend" != gpu ] || step smoke 60 $program bench --backend $backend --shape tiny
 step verify 90 $program verify --backend $backend
 [ "$backend" != gpu ] || step mixed 60 build/gpu/mixed

@@ -216,6 +216,11 @@ BAD = [  # path, body, status, the field that is named
     ("completions", {"prompt": "x", "suffix": "y"}, 400, "suffix"),
     ("completions", {"prompt": "x", "logit_bias": {"5": 1}}, 400, "logit_bias"),
     ("completions", {"prompt": "x", "presence_penalty": 0.5}, 400, "presence_penalty"),
+    ("completions", {"prompt": "x", "min_p": 0.1}, 400, "min_p"),
+    ("completions", {"prompt": "x", "min_tokens": 4}, 400, "min_tokens"),
+    ("completions", {"prompt": "x", "ignore_eos": True}, 400, "ignore_eos"),
+    ("completions", {"prompt": "x", "chat_template_kwargs": {"a": 1}}, 400, "chat_template_kwargs"),
+    ("completions", {"prompt": "x", "repetition_penalty": 0}, 400, "repetition_penalty"),
     ("completions", {"prompt": "x", "model": "other"}, 404, "model"),
     ("chat/completions", {}, 400, "messages"),
     ("chat/completions", {"messages": []}, 400, "messages"),
@@ -236,7 +241,7 @@ BAD = [  # path, body, status, the field that is named
     ("chat/completions", {"messages": CHAT, "response_format": {"type": "json_object"}}, 400, "response_format"),
     ("chat/completions", {"messages": CHAT, "max_completion_tokens": 0}, 400, "max_completion_tokens"),
 ]  # fmt: skip
-NEUTRAL = {"tools": [], "logit_bias": {}, "presence_penalty": 0, "frequency_penalty": 0.0, "echo": False,
+NEUTRAL = {"tools": [], "min_p": 0, "repetition_penalty": 1, "logit_bias": {}, "presence_penalty": 0, "frequency_penalty": 0.0, "echo": False,
            "suffix": None, "response_format": {"type": "text"}, "user": "me", "stop": None, "best_of": 1,
            "unheard_of": [1], "metadata": {}}  # fmt: skip
 

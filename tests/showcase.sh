@@ -16,14 +16,14 @@ for seed in ${SEEDS:-1 2 3}; do
             [ -e "$run.json" ] && continue
             model=$out/tq4 rate=0.015 clip=0.02
             [ $what = all ] && model=vectors/tiny rate=6e-4 clip=1
-            while sleep 20; do ln "$run".journal.v* $out/steps/ 2>/dev/null; done &
+            while sleep 20; do ln "$run".journal.v???????? $out/steps/ 2>/dev/null; done &
             keeper=$!
             trap 'kill $keeper 2>/dev/null' EXIT
             $program train $model --task hamilton --method $method --what $what --out "$run" \
                 --steps "${STEPS:-1200}" --warmup 10 --lr $rate --clip $clip --batch 128 --group 16 --seed "$seed" \
                 ${JOBS:+--jobs $JOBS} --resume 2>>"$run.log" || exit 1
             kill $keeper
-            ln "$run".journal.v* $out/steps/ 2>/dev/null
+            ln "$run".journal.v???????? $out/steps/ 2>/dev/null
             $program eval "$run" --task hamilton --problems 50 --samples 4 --json "$run.json" \
                 ${JOBS:+--jobs $JOBS} || exit 1
         done
