@@ -1,5 +1,5 @@
 #!/bin/sh
-# fuzz.sh SECONDS - shares the time among build/fuzz/fuzz_*; the seeds of fuzz_NAME are the files
+# fuzz.sh SECONDS - shares the time among build/fuzz/fuzz_* (a second each at least); the seeds of fuzz_NAME are the files
 # of tests/corpus/NAME, what it finds is kept in build/fuzz/found/NAME. A crash fails.
 cd "$(dirname "$0")/.." || exit 1
 set -- "${1:-60}" build/fuzz/fuzz_*
@@ -17,7 +17,7 @@ for t in "$@"; do
     seeds=tests/corpus/$name
     mkdir -p "$found"
     [ -d "$seeds" ] || seeds=""
-    if "$t" -max_total_time=$((seconds / $#)) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+    if "$t" -max_total_time=$(((seconds + $# - 1) / $#)) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
         -artifact_prefix="$found/../$name-" "$found" $seeds >"$found.log" 2>&1; then
         echo "ok fuzz: $name: $(sed -n 's/stat::number_of_executed_units: *//p' "$found.log") runs"
     else
