@@ -129,7 +129,10 @@ static int scan_open(scan *s, const char *path, int flags, char err[ERR]) {
     if (!bad && ours && !st.st_nlink) bad = 1, why = ENOENT; // it was taken away before we had it
     if (bad) {
         fail(err, "%s: %s", s->path, why ? strerror(why) : "another process has it open");
-        if (fd >= 0) close(fd);
+        if (s->f)
+            fclose(s->f);
+        else if (fd >= 0)
+            close(fd);
         return -1;
     }
     size_t n = S_ISREG(st.st_mode) ? fread(start, 1, MAGIC, s->f) : 0, same = 0;

@@ -3,7 +3,7 @@
 usage: _heldout.py FOLDER RUN...    RUN: METHOD-WHAT-SEED, whose snapshots `showcase.sh` kept in FOLDER/steps
 
 Of each snapshot: the model that the run began with, its learned values put in place, and the shares of 50
-held-out problems of each system, all qualities, greedily and drawn once. With runs of both methods the
+held-out problems of each system, all qualities, greedily and drawn once. Then the
 first step with each score, by straight lines between the snapshots.
 """
 
