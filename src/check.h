@@ -3,8 +3,8 @@
 //
 // An expression is a quotient of polynomials with rational coefficients in its variables and in the
 // sines and cosines of its arguments, which obey sin^2 + cos^2 = 1 and their parities, nothing else. A
-// true identity always holds; a false one holds at a point with a probability below 2^-41, and there
-// are two, each modulo a prime of its own; primes and points are drawn by the seed. Nothing swells,
+// true identity always holds; a false one holds at a point with a probability below 2^-41, with sines
+// of k arguments below (1 + k^2) 2^-41; there are two points, each modulo a prime of its own; primes and points are drawn by the seed. Nothing swells,
 // nothing waits, and the answer is a function of texts and seed (chapter 16).
 #ifndef CHECK_H
 #define CHECK_H

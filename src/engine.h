@@ -2,7 +2,7 @@
 //
 // The engine is a function of its inputs. What comes from outside (requests, cancellations, samples
 // to learn) is journalled with the number of the turn before which it was taken; a turn is a step of
-// serving, a step of practice, a slice of learning, an update or a snapshot, and which one it is
+// serving, a step of practice, its judging, a slice of learning, an update or a snapshot; which one
 // depends on nothing but the turns and inputs before it. So the journal's inputs, given again before the same turns, make
 // the same tokens and the same weights on any backend (chapter 12).
 #ifndef ENGINE_H

@@ -3,7 +3,7 @@
 
 usage: tests/check.py [PAIRS]          1,000 unless told; the chapter's figures are of 10,000
 
-Half of the pairs were made equal by rules of algebra, half differ in one place; a quarter are slopes.
+All pairs are rewritten by rules of algebra, half then changed in one place; a quarter are slopes.
 SymPy and GiNaC run in processes of their own, limited in time and memory. Where they disagree with
 the program, a rule of chapter 16 must say why. Needs build/gcc/test_check; ginsh if there is one.
 """
