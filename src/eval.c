@@ -264,7 +264,7 @@ static void print_head(const task *t) {
         printf("%s\n", line ? "" : "  trained");
     }
     printf("%16s", "");
-    for (int i = 0; i < t->skills; i++) printf("%9s", t->skill[i].trained ? "" : "(unseen)");
+    for (int i = 0; i < t->skills; i++) printf("%9s", t->skill[i].trained ? "" : "untaught");
     printf("\n");
 }
 

@@ -215,7 +215,7 @@ static void bind(task_problem *p, const char *name, const char *text, values is)
 static void bind_inertia(task_problem *p, int squared, values is) {
     long m = strtol(is['M'], NULL, 10), l = strtol(is['L'], NULL, 10);
     int digit = m * l * l < 10, any = !squared || digit;
-    bind(p, "mp", "P/v", is);
+    task_bind(p, "mp", "P/v"); // P is p's line here
     bind(p, "mT", "p^2/(2*T)", is);
     bind(p, "nearp", digit ? "1" : FROM2("(mp/L^2-"), is);
     bind(p, "nearT", !squared ? DIGITS("(mT-") : digit ? "1" : FROM2("(mT/L^2-"), is);

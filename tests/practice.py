@@ -192,9 +192,10 @@ def main():
     beside_clients(model, at, sha)
     refused(model, at)
     full_windows(at)
-    code, got, _ = run("train", "vectors/tiny", "--task", "slopes", "--method", "uniform", "--out", at + "/s", "--steps", 2,
-                       "--batch", 8, "--group", 1, "--ctx", 96, "--kl", 0, "--what", "all", "--jobs", 1)  # fmt: skip
-    check(code == 0 and got, "another task, a dense model, groups of one, no leash")
+    ends = [run("train", "vectors/tiny", "--task", "slopes", "--method", "uniform", "--out", at + "/s%d" % jobs, "--steps", 2,
+                "--batch", 8, "--group", 1, "--ctx", 96, "--kl", 0, "--what", "all", "--jobs", jobs,
+                "--backend", backend)[1] for jobs, backend in ((1, "simd"), (2, "ref"))]  # fmt: skip
+    check(ends[0] and ends[0] == ends[1], "another task, a dense model, groups of one, no leash: one SHA-256", ends)
     shutil.rmtree(at)
     return REPORT.failed > 0
 
