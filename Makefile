@@ -173,7 +173,7 @@ knowledge: build ## what scales and codebooks alone can learn of new text (minut
 tiny: build ## train the embedded model again and compare it with its SHA-256 (half an hour on 2 cores)
 	@sh vectors/tiny/make.sh
 
-hamilton: build ## let the embedded model practise mechanics again and compare its SHA-256 (an hour)
+hamilton: build ## let the embedded model practise mechanics again and compare its SHA-256 (40 to 65 minutes)
 	@sh vectors/hamilton/make.sh
 
 showcase: build ## all runs of chapter 37: hours (SEEDS, METHODS, WHATS, JOBS)

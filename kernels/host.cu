@@ -40,7 +40,7 @@ enum {
     STAGE = 16 << 20, // bytes of host memory that copies go through
     HAVE = 1 << 16,   // matrices and norms
     SPIN = 20,        // seconds that a block waits for another
-    IDLE = 3600       // seconds that the kernel waits for a command
+    IDLE = 30 * 86400 // seconds that the kernel waits for a command
 };
 
 // What lies in device memory already, by the host's array that it was made of.

@@ -293,6 +293,7 @@ PHASE void head_rows(mega *m, const mega_run *r, const mega_run *teacher, int fi
         }
         float zy = z[y], peak = largest(z, 0, n, &place), sum = exp_sum(z, n, peak);
         float logp = num_sub(num_sub(zy, peak), num_log(sum)), weight = l->weight[first + t];
+        __syncwarp(); // every lane has read z[y] before it changes
         if (teacher) {
             value = match_loss(z, teacher->logits + (int64_t)t * n, n, weight, peak, sum);
         } else {
@@ -304,7 +305,8 @@ PHASE void head_rows(mega *m, const mega_run *r, const mega_run *teacher, int fi
         }
         if (lane_id() > 0) continue;
         l->logp[first + t] = logp;
-        if (share(limit_of(m, l->context), l->loss, value))
+        float limit = limit_of(m, l->context), units = num_mul(value, 0x1p36f);
+        if (units > limit || units < -limit || share(limit, l->loss, value))
             fail_at(m, site_code(r->layers, -1, AT_LOSS));
     }
 }

@@ -20,10 +20,11 @@ DEV float limit_of(const mega *m, int64_t each) {
     return num_div(0x1p62f, (float)(m->learn.samples * each));
 }
 
-// A share as a whole number of units of 2^-36. 1: not finite, or above the limit.
+// A share, cut at the limit, as a whole number of units of 2^-36. 1: not finite.
 DEV int units(float limit, float x, int64_t *u) {
     float v = num_mul(x, 0x1p36f); // exact, or infinite
-    if (!(v <= limit && v >= -limit)) return 1;
+    if (!finite(v)) return 1;
+    v = v > limit ? limit : v < -limit ? -limit : v;
     *u = (int64_t)num_rint(v);
     return 0;
 }

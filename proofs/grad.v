@@ -20,7 +20,7 @@ Qed.
 
 (* ---- the limit *)
 
-(* limit_of() in units, for N = samples * each; share() refuses unless |v| <= limit, then rounds. *)
+(* limit_of() in units, for N = samples * each; share() cuts v to |v| <= limit, then rounds. *)
 Definition limit (N : Z) : R := rnd (IZR (2 ^ 62) / rnd (IZR N)).
 
 (* 2^62 / N, but for two roundings of 2^-24 and half a unit. *)

@@ -53,10 +53,11 @@ static float limit_of(const grad *g, int64_t each) {
     return num_div(0x1p62f, (float)(g->samples * each));
 }
 
-// Adds a share, rounded to a whole number of units. 1: not finite, or above the limit.
+// Adds a share, cut at the limit and rounded to a whole number of units. 1: not finite.
 static int share(float limit, int64_t *sum, float x) {
     float v = num_mul(x, 1 / GRAD_UNIT); // exact, or infinite
-    if (!(v <= limit && v >= -limit)) return 1;
+    if ((num_bits(v) & 0x7fffffff) >= 0x7f800000) return 1;
+    v = v > limit ? limit : v < -limit ? -limit : v;
     *sum += (int64_t)num_rint(v);
     return 0;
 }
@@ -567,6 +568,12 @@ static float match_loss(float *z, float *zt, float *d, int64_t n, float weight, 
     return num_mul(weight, num_add(num_lane_dot(zt, d, n), apart));
 }
 
+// A loss is told, so it is not cut. 1: not finite, or above the limit.
+static int loss_share(const grad *g, int64_t *loss, float x) {
+    float limit = limit_of(g, g->r.context), v = num_mul(x, 1 / GRAD_UNIT);
+    return v > limit || v < -limit || share(limit, loss, x);
+}
+
 // The row t of the pass: its logits z become their gradient (0 where the row is masked), and its
 // loss is added; 1: the loss is not finite or too large. Matching: zt, the teacher's logits, and
 // d [3, vocab] are overwritten; otherwise both are NULL.
@@ -580,14 +587,13 @@ static int head_row(grad *g, const grad_batch *b, int64_t t, float *z, float *zt
     }
     float zy = z[y], peak, factor;
     if (g->kind == LOSS_MATCH)
-        return share(limit_of(g, g->r.context), loss,
-                     match_loss(z, zt, d, n, b->weight[at], y, &g->logp[t]));
+        return loss_share(g, loss, match_loss(z, zt, d, n, b->weight[at], y, &g->logp[t]));
     float sum = sample_exponentials(z, n, &peak);
     g->logp[t] = num_sub(num_sub(zy, peak), num_log(sum));
     float value = row_loss(g, g->logp[t], b->weight[at], b->old ? b->old[at] : 0, &factor);
     for (int64_t i = 0; i < n; i++)
         z[i] = num_mul(factor, num_sub(num_div(z[i], sum), i == y ? 1.0f : 0.0f));
-    return share(limit_of(g, g->r.context), loss, value);
+    return loss_share(g, loss, value);
 }
 
 // Rows first .. last - 1 of the pass: logits, loss, and with back their mirror, which leaves the

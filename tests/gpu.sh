@@ -78,6 +78,7 @@ sanitize() { # sanitize TOOL: prefill, attention over a cache and decoding
     return $status
 }
 peer() {
+    unset LD_LIBRARY_PATH
     python3 -c 'import torch' 2>/dev/null || { echo "torch is not installed" && return 77; }
     python3 tests/gpu_peer.py --shape "$1"
 }
@@ -132,6 +133,17 @@ budget=${BUDGET:-570} # seconds
 failed=0
 self="sh tests/gpu.sh"
 
+# Ends what a step has left behind: a program that still held the device would disturb the next one.
+end_group() {
+    kill -s KILL -- "-$group" 2>/dev/null
+    n=0
+    while kill -s 0 -- "-$group" 2>/dev/null && [ $n -lt 50 ]; do
+        sleep 0.2
+        n=$((n + 1))
+    done
+}
+trap 'end_group; exit 1' INT TERM
+
 # step NAME SECONDS COMMAND...: runs it for so long at most and writes down how it ended.
 step() {
     name=$1 limit=$2 whole=$2
@@ -141,8 +153,11 @@ step() {
     start=$(date +%s)
     status=skipped
     if [ $limit -ge 5 ]; then
-        timeout -k 5 $limit "$@" >$work/$name.log 2>&1 </dev/null
+        timeout -k 5 $limit "$@" >$work/$name.log 2>&1 </dev/null &
+        group=$! # timeout leads a group of its own
+        wait $group
         status=$?
+        end_group
     fi
     # What checks a device's bits and had all of its time has failed: a kernel that hangs looks like this.
     case "$backend $name $status" in
@@ -201,11 +216,11 @@ step bench-1.7b 90 $program bench --backend $backend --shape 1.7b
 step peer-1.7b 90 $self peer 1.7b
 step bench-8b 120 $program bench --backend $backend --shape 8b
 step bench-14b 150 $program bench --backend $backend --shape 14b
-step memcheck 45 $self sanitize memcheck
-step synccheck 45 $self sanitize synccheck
-step racecheck 45 $self sanitize racecheck
 step tiny 60 env ASSAY=$program BACKEND=$backend sh vectors/tiny/make.sh 50
 step warps-12 90 $self variant 12
 step warps-16 90 $self variant 16
 step peer-8b 120 $self peer 8b
+step memcheck 45 $self sanitize memcheck
+step synccheck 45 $self sanitize synccheck
+step racecheck 45 $self sanitize racecheck
 exit $failed

@@ -178,9 +178,10 @@ class Learner:
     def fix(self, x, each, name="HEAD"):
         with np.errstate(over="ignore", invalid="ignore"):
             y = f32(x) * UNIT
-        if not (np.abs(y) <= limit_of(len(self.r["cut"]), each)).all():
-            raise Refused(name)
-        return np.rint(y).astype(I64)
+        limit = limit_of(len(self.r["cut"]), each)
+        if not np.isfinite(y).all() or (name == "HEAD" and not (np.abs(y) <= limit).all()):
+            raise Refused(name)  # the loss is told, so it is not cut
+        return np.rint(np.clip(y, -limit, limit)).astype(I64)
 
     def add(self, name, what, x, at=...):
         if (name, what) in self.sums:
@@ -502,22 +503,26 @@ def edges():
 
 
 def limits():
-    """Two neighbouring weights, the smaller of which is still accepted."""
-    untied, at = dict(SMALL, tied=0), "model.layers.0."
+    """Two neighbouring weights: with the smaller one all shares are below the limit; above it they are cut,
+    but a loss is refused."""
+    untied = dict(SMALL, tied=0)
     for ident, word, shape, kind, seed, r, a, k in (
         ("loss", "HEAD", dict(LLAMA, layers=1), "tq4", 31, dict(cut=(5,), learn=R1), 123, 14),
-        ("embed", "model.embed_tokens", untied, "f32", 36, dict(UNCUT, learn=DENSE), 98, 13),
-        ("tied", "model.embed_tokens", SMALL, "f32", 49, dict(UNCUT, learn=DENSE), 94, 26),
-        ("norm", "model.norm", SMALL, "f32", 36, dict(UNCUT, learn=NORMS), 81, 32),
-        ("attn-norm", at + "input_layernorm", SMALL, "tq4", 60, dict(UNCUT, learn=NORMS), 66, 33),
-        ("ffn-norm", at + "post_attention_layernorm", SMALL, "tq4", 47, dict(UNCUT, learn=NORMS), 76, 10),
-        ("r2-gate", at + "mlp.gate_proj", SMALL, "tq4", 52, dict(UNCUT, learn=R2), 89, 58),
-        ("r2-up", at + "mlp.up_proj", SMALL, "tq4", 36, dict(UNCUT, learn=R2), 87, 15),
-        ("r2-out", at + "self_attn.o_proj", SMALL, "tq4", 65, dict(UNCUT, learn=R2), 126, 48),
+        ("embed", None, untied, "f32", 36, dict(UNCUT, learn=DENSE), 98, 13),
+        ("tied", None, SMALL, "f32", 49, dict(UNCUT, learn=DENSE), 94, 26),
+        ("norm", None, SMALL, "f32", 36, dict(UNCUT, learn=NORMS), 81, 32),
+        ("attn-norm", None, SMALL, "tq4", 60, dict(UNCUT, learn=NORMS), 66, 33),
+        ("ffn-norm", None, SMALL, "tq4", 47, dict(UNCUT, learn=NORMS), 76, 10),
+        ("r2-gate", None, SMALL, "tq4", 52, dict(UNCUT, learn=R2), 89, 58),
+        ("r2-up", None, SMALL, "tq4", 36, dict(UNCUT, learn=R2), 87, 15),
+        ("r2-out", None, SMALL, "tq4", 65, dict(UNCUT, learn=R2), 126, 48),
     ):
         c = dict(shape, kind=kind, seed=seed)
         case("below-" + ident, "a share just below the limit", "edge", c, dict(r, weight=(a, 1, k)))
-        case("above-" + ident, "just above", "rejected", c, dict(r, weight=(a + 1, 1, k)), word)
+        if word:
+            case("above-" + ident, "just above", "rejected", c, dict(r, weight=(a + 1, 1, k)), word)
+        else:
+            case("above-" + ident, "just above: cut", "edge", c, dict(r, weight=(a + 1, 1, k)))
 
 
 def rounded():
