@@ -301,11 +301,6 @@ typedef struct {
     double decode, learn, first[FIRSTS]; // tokens a second; seconds
 } together;
 
-static int never(void *ctx, journal_kind kind, const void *data, uint32_t size, char err[ERR]) {
-    (void)ctx, (void)kind, (void)data, (void)size, (void)err;
-    return 0;
-}
-
 static int ask(engine *e, uint64_t id, int64_t most, char err[ERR]) {
     uint8_t p[J_REQUEST_HEAD + 4 * WORDS];
     int32_t prompt[WORDS];
@@ -373,8 +368,7 @@ static int bench_engine(model *m, const backend *by, int streams, int learn, lon
         if (w) row += 4 * w->rows * w->cols; // forward, and three times as much back
     }
     row += 2 * m->c.vocab * m->c.hidden;
-    engine_owner owner = {.made = never};
-    engine *e = engine_open(m, by, &o, &(engine_learning){.text = &text}, &owner);
+    engine *e = engine_open(m, by, &o, &(engine_learning){.text = &text}, &(engine_owner){0});
     int bad = engine_wake(e, 1, err) || time_engine(e, streams, seconds, row, t, err);
     engine_close(e);
     free(text.id);

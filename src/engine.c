@@ -202,6 +202,11 @@ static const uint8_t *told_tokens(engine *e, const lane *l, journal_kind kind, l
     return r->data + 16;
 }
 
+// Tells the owner, if it asks, of a record. 1; -1: it said so.
+static int made(engine *e, journal_kind kind, const void *data, uint32_t size, char err[ERR]) {
+    return e->owner.made && e->owner.made(e->owner.ctx, kind, data, size, err) ? -1 : 1;
+}
+
 // What a task's answers need to be learned: log-probabilities, of the bits of the pass to come.
 static void weigh(lane *l, long heads, const float *logits, int64_t vocab) {
 #pragma omp parallel for schedule(dynamic)
@@ -246,7 +251,7 @@ static int lane_step(engine *e, lane *l, journal_kind kind, int64_t *cost, char 
         if (l->open[i]->end) lane_leave(l, i);
     *cost = (all > e->o.floor ? all : e->o.floor) * e->layers + heads * e->head;
     if (l == &e->serve) e->now.tokens += (uint64_t)heads, e->now.prompt_tokens += prompts;
-    return heads && e->owner.made(e->owner.ctx, kind, out, 16 + 8 * (uint32_t)heads, err) ? -1 : 1;
+    return heads ? made(e, kind, out, 16 + 8 * (uint32_t)heads, err) : 1;
 }
 
 static int serve_turn(engine *e, char err[ERR]) {
@@ -320,9 +325,9 @@ static int judge_turn(engine *e, char err[ERR]) {
     e->now.reward = num_div((float)passed, (float)(batch * t->qualities));
     e->now.tried += (uint64_t)e->targets;
     e->answered = 1;
-    int bad = e->owner.made(e->owner.ctx, J_REWARD, out, size, err);
+    int done = made(e, J_REWARD, out, size, err);
     free(out);
-    return bad ? -1 : 1;
+    return done;
 }
 
 static int try_turn(engine *e, char err[ERR]) {
@@ -493,7 +498,7 @@ static int update_turn(engine *e, char err[ERR]) {
     for (long i = 0; i < e->now.given; i++) e->given[i] = e->given[i + e->taken];
     e->samples = e->done = e->taken = e->answered = 0;
     e->due = e->opt.step % e->o.snapshot == 0 || e->opt.step == e->o.train.steps;
-    return e->owner.made(e->owner.ctx, J_UPDATE, out, sizeof out, err) ? -1 : 1;
+    return made(e, J_UPDATE, out, sizeof out, err);
 }
 
 static int snapshot_turn(engine *e, char err[ERR]) {
@@ -508,8 +513,7 @@ static int snapshot_turn(engine *e, char err[ERR]) {
     int n =
         snprintf((char *)out + J_SNAPSHOT_HEAD, 24, "v%08llu", (unsigned long long)e->now.version);
     e->due = 0;
-    return e->owner.made(e->owner.ctx, J_SNAPSHOT, out, J_SNAPSHOT_HEAD + (uint32_t)n, err) ? -1
-                                                                                            : 1;
+    return made(e, J_SNAPSHOT, out, J_SNAPSHOT_HEAD + (uint32_t)n, err);
 }
 
 static int learn_turn(engine *e, char err[ERR]) {

@@ -35,7 +35,8 @@ typedef struct engine engine;
 typedef struct {
     void *ctx;
     // A record was made. A told engine asks first: then `told` returns the record that stands in
-    // the journal here (NULL and err: there is another), and nothing is computed.
+    // the journal here (NULL and err: there is another), and nothing is computed. made NULL: nobody
+    // listens.
     int (*made)(void *ctx, journal_kind kind, const void *data, uint32_t size, char err[ERR]);
     const journal_record *(*told)(void *ctx, journal_kind kind, char err[ERR]);
     // A token was drawn, from these logits [vocab] (NULL: a device has them, or it was told); s->end

@@ -65,12 +65,6 @@ static int request(eval *v, engine *e, long i, char err[ERR]) {
     return bad;
 }
 
-static int note_nothing(void *ctx, journal_kind kind, const void *data, uint32_t size,
-                        char err[ERR]) {
-    (void)ctx, (void)kind, (void)data, (void)size, (void)err;
-    return 0;
-}
-
 static void hear(void *ctx, const sequence *s, const float *logits, int64_t vocab) {
     eval *v = ctx;
     (void)logits, (void)vocab;
@@ -88,7 +82,7 @@ static int get_answers(eval *v, char err[ERR]) {
     engine_options eo = {.slice = SLICE, .floor = 1, .snapshot = 1};
     train_text none = {0};
     engine_learning learn = {.text = &none};
-    engine_owner owner = {.ctx = v, .made = note_nothing, .drawn = hear};
+    engine_owner owner = {.ctx = v, .drawn = hear};
     long next = 0, keys = KEYS, did = 1;
     int32_t count = token_count(v->q.t);
     eo.context = v->ctx + 1, eo.slots = lane_together(&v->m, eo.context, TOGETHER);

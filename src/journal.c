@@ -215,10 +215,9 @@ static int scan_all(scan *s, journal_reader read, void *ctx, char err[ERR]) {
 
 int journal_read(const char *path, journal_reader read, void *ctx, uint64_t *torn, char err[ERR]) {
     scan s;
-    *torn = 0;
     if (scan_open(&s, path, O_RDONLY, err)) return -1;
     int got = scan_all(&s, read, ctx, err);
-    if (got == END) *torn = s.size - s.at;
+    if (torn) *torn = s.size - s.at;
     scan_close(&s);
     return got == END ? 0 : -1;
 }

@@ -86,7 +86,7 @@ int journal_failed(journal *j, char err[ERR]); // -1: the disk has failed
 uint64_t journal_head(journal *j, uint8_t chain[32]);
 
 // Reads and checks a file without locking or changing it. *torn: bytes behind the last whole record
-// (0: none). -1: the first damaged record by number and offset, or what read said.
+// (0: none), or NULL. -1: the first damaged record by number and offset, or what read said.
 int journal_read(const char *path, journal_reader read, void *ctx, uint64_t *torn, char err[ERR]);
 // Cuts a file behind its last good record, whatever follows; *lost: bytes. -1: nothing was cut.
 int journal_cut(const char *path, uint64_t *lost, char err[ERR]);

@@ -613,8 +613,7 @@ static int refuse_record(void *path, const journal_record *r, char err[ERR]) {
 
 // A process that was killed at its start leaves a journal without records: that is taken.
 static int has_begun(char *path, char err[ERR]) {
-    uint64_t torn;
-    return !access(path, F_OK) && journal_read(path, refuse_record, path, &torn, err);
+    return !access(path, F_OK) && journal_read(path, refuse_record, path, NULL, err);
 }
 
 static journal *new_journal(char *path, live *l, char err[ERR]) {

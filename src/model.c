@@ -269,40 +269,34 @@ static int open_matrix(model *m, const model_slot *s, tq_matrix *w, char err[ERR
     return 0;
 }
 
+static int open_tensors(model *m, const char *dir, char err[ERR]) {
+    if (tensor_open(&m->files, dir, err)) return -1;
+    const char *format = tensor_meta(&m->files, "format");
+    const char *version = tensor_meta(&m->files, "version");
+    if (format && !strcmp(format, TQ4_FORMAT) && (!version || strcmp(version, TQ4_VERSION)))
+        return fail(err, "%.300s: format %s: expected version " TQ4_VERSION, dir, TQ4_FORMAT);
+    for (int i = 0; i < model_slots(&m->c); i++) {
+        model_slot s = model_slot_at(&m->c, i);
+        tq_matrix *w = model_matrix(m, i);
+        if (s.present && w && open_matrix(m, &s, w, err)) return -1;
+        if (!s.present || w) continue;
+        const tensor *t = expect(m, s.name, "", T_LISTED, s.cols, -1, err);
+        if (!t) return -1;
+        float *norm = model_own(m, s.cols, sizeof *norm);
+        tensor_to_f32(t, 0, s.cols, norm);
+        for (int64_t k = 0; k < s.cols; k++)
+            if ((num_bits(norm[k]) & 0x7f800000) == 0x7f800000)
+                return fail(err, "%s: a value is not finite", s.name);
+        *model_norm(m, i) = norm;
+    }
+    return 0;
+}
+
 int model_open(model *m, const char *dir, char err[ERR]) {
     model_config c;
     if (model_config_read(&c, dir, err)) return -1;
     prepare(m, &c);
-    if (tensor_open(&m->files, dir, err)) {
-        model_close(m);
-        return -1;
-    }
-    const char *format = tensor_meta(&m->files, "format");
-    const char *version = tensor_meta(&m->files, "version");
-    if (format && !strcmp(format, TQ4_FORMAT) && (!version || strcmp(version, TQ4_VERSION))) {
-        model_close(m);
-        return fail(err, "%.300s: format %s: expected version " TQ4_VERSION, dir, TQ4_FORMAT);
-    }
-    for (int i = 0; i < model_slots(&c); i++) {
-        model_slot s = model_slot_at(&c, i);
-        tq_matrix *w = model_matrix(m, i);
-        if (!s.present) continue;
-        if (w && !open_matrix(m, &s, w, err)) continue;
-        const tensor *t = w ? NULL : expect(m, s.name, "", T_LISTED, s.cols, -1, err);
-        if (!t) {
-            model_close(m);
-            return -1;
-        }
-        float *norm = model_own(m, s.cols, sizeof *norm);
-        tensor_to_f32(t, 0, s.cols, norm);
-        for (int64_t k = 0; k < s.cols; k++)
-            if ((num_bits(norm[k]) & 0x7f800000) == 0x7f800000) t = NULL;
-        if (!t) {
-            model_close(m);
-            return fail(err, "%s: a value is not finite", s.name);
-        }
-        *model_norm(m, i) = norm;
-    }
+    if (open_tensors(m, dir, err)) return model_close(m), -1;
     if (c.tied) m->head = m->embed;
     return 0;
 }

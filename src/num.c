@@ -5,33 +5,29 @@
 #ifdef __AVX2__
 #include <immintrin.h>
 
-// The same with the accumulators in four registers; n a multiple of 32.
-static float lane_dot_avx2(const float *a, const float *b, int64_t n) {
+// The accumulators in four registers, folded by 16 and 8; n a multiple of 32.
+static inline __m256 lanes(const float *a, const float *b, int64_t n) {
     __m256 s[4];
     for (int j = 0; j < 4; j++) s[j] = _mm256_setzero_ps();
     for (int64_t i = 0; i < n; i += LANES)
         for (int j = 0; j < 4; j++)
             s[j] = _mm256_fmadd_ps(_mm256_loadu_ps(a + i + 8 * j), _mm256_loadu_ps(b + i + 8 * j),
                                    s[j]);
-    s[0] = _mm256_add_ps(_mm256_add_ps(s[0], s[2]), _mm256_add_ps(s[1], s[3])); // 16, 8
-    __m128 x = _mm_add_ps(_mm256_castps256_ps128(s[0]), _mm256_extractf128_ps(s[0], 1));
+    return _mm256_add_ps(_mm256_add_ps(s[0], s[2]), _mm256_add_ps(s[1], s[3]));
+}
+
+static float lane_dot_avx2(const float *a, const float *b, int64_t n) {
+    __m256 s = lanes(a, b, n);
+    __m128 x = _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
     x = _mm_add_ps(x, _mm_movehl_ps(x, x));
     return _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)));
 }
 
-// Of eight vectors b, n apart: each fold by 16 and 8 adds registers; by 4, 2 and 1 it takes two
-// vectors of sums and leaves one that holds twice as many, each half as long.
+// Of eight vectors b, n apart: a fold by 4, 2 and 1 takes two vectors of sums and leaves one that
+// holds twice as many, each half as long.
 static void lane_dots_avx2(float *y, const float *a, const float *b, int64_t n) {
     __m256 v[8], w[4], x[2];
-    for (int k = 0; k < 8; k++) {
-        __m256 s[4];
-        for (int j = 0; j < 4; j++) s[j] = _mm256_setzero_ps();
-        for (int64_t i = 0; i < n; i += LANES)
-            for (int j = 0; j < 4; j++)
-                s[j] = _mm256_fmadd_ps(_mm256_loadu_ps(a + i + 8 * j),
-                                       _mm256_loadu_ps(b + k * n + i + 8 * j), s[j]);
-        v[k] = _mm256_add_ps(_mm256_add_ps(s[0], s[2]), _mm256_add_ps(s[1], s[3]));
-    }
+    for (int k = 0; k < 8; k++) v[k] = lanes(a, b + k * n, n);
     for (int k = 0; k < 4; k++)
         w[k] = _mm256_add_ps(_mm256_permute2f128_ps(v[k], v[k + 4], 0x20),
                              _mm256_permute2f128_ps(v[k], v[k + 4], 0x31));

@@ -255,10 +255,9 @@ static int save_svg(const course *c, const char *path, char err[ERR]) {
 int practice_plot(const char *path, const char *out, char err[ERR]) {
     course c = {.path = path};
     char name[2][4096];
-    uint64_t torn;
     snprintf(name[0], sizeof *name, "%s/train.json", out);
     snprintf(name[1], sizeof *name, "%s/train.svg", out);
-    int bad = journal_read(path, read_record, &c, &torn, err);
+    int bad = journal_read(path, read_record, &c, NULL, err);
     if (!bad && !c.t) bad = fail(err, "%.300s: no record", path);
     bad = bad || save_json(&c, name[0], err) || save_svg(&c, name[1], err);
     free(c.of);

@@ -313,9 +313,8 @@ void ref_open(ref_run *r, const model *m, linear_fn linear, int64_t room, int64_
 }
 
 void ref_close(ref_run *r) {
-    void *all[] = {r->x, r->n,      r->q,      r->o,      r->k,    r->v,   r->g,
-                   r->u, r->logits, r->kcache, r->vcache, r->page, r->cos, r->sin};
+    void *all[] = {r->x,      r->n,      r->q,      r->o,    r->k,   r->v,   r->g,      r->u,
+                   r->logits, r->kcache, r->vcache, r->page, r->cos, r->sin, r->t.phase};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
     tq_acts_free(&r->acts);
-    tape_free(&r->t);
 }

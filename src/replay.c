@@ -10,12 +10,6 @@
 
 // ---- the first record
 
-static void hash_ids(const train_text *t, char hex[65]) {
-    unsigned char hash[32];
-    crypto_hash_sha256(hash, (const unsigned char *)t->id, (size_t)t->n * 4);
-    sodium_bin2hex(hex, 65, hash, sizeof hash);
-}
-
 // What practice has as defaults where learning a text has others.
 static void settle_practice(train_options *t, const model *m, qgre_options *q) {
     int dense = t->what && !strcmp(t->what, "all");
@@ -99,7 +93,7 @@ static json_t *learning(const replay_open *r) {
     const qgre_options *q = &r->run.engine.practice;
     char sha[65];
     json_t *learn = json_null(), *practice = json_null();
-    hash_ids(&r->text, sha);
+    train_hash(&r->text, sha);
     if (t->steps)
         learn = json_pack("{s:s?, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f}", "text",
                           r->run.text, "sha256", sha, "what", t->what, "steps", t->steps, "warmup",
@@ -221,34 +215,18 @@ static int read_first(replay_open *r, const journal_record *rec, char sha[3][65]
     return 0;
 }
 
-// Practice goes on as it began. Microbatch and slots decide no weights.
-static int same_options(const json_t *theirs, json_t *ours, char err[ERR]) {
-    const char *key;
-    json_t *value;
-    json_object_foreach(ours, key, value) {
-        json_t *was = json_object_get(theirs, key);
-        if (json_is_object(value) && json_is_object(was)) {
-            if (same_options(was, value, err)) return -1;
-        } else if (strcmp(key, "micro") && strcmp(key, "slots") && !json_equal(was, value)) {
-            char *said = was ? json_dumps(was, JSON_ENCODE_ANY) : NULL;
-            fail(err, "begun with %s %.80s: expected the same", key, said ? said : "unknown");
-            free(said);
-            return -1;
-        }
-    }
-    return 0;
-}
-
+// Practice goes on as it began.
 static int same_practice(const replay_open *r, const engine_options *asked, char err[ERR]) {
     replay_open now = *r;
+    char why[ERR];
     now.run.engine.train = asked->train, now.run.engine.practice = asked->practice;
     now.run.engine.train.dir = r->run.dir;
     settle_practice(&now.run.engine.train, &now.m, &now.run.engine.practice);
     if (train_settle(&now.run.engine.train, &now.m, err)) return -1;
     json_t *ours = learning(&now);
-    int bad = same_options(json_object_get(r->what, "learn"), ours, err);
+    int bad = train_same(json_object_get(r->what, "learn"), ours, why);
     json_decref(ours);
-    return bad;
+    return bad ? fail(err, "begun %.400s", why) : 0;
 }
 
 // The engine that the first record describes, told; by what lies in dir and text where these are
@@ -277,7 +255,7 @@ static int open_again(replay_open *r, const journal_record *rec, const replay_op
     if (strcmp(now, sha[2]) || r->run.engine.context != context)
         return fail(err, "%.300s/config.json: other numbers than the journal began with",
                     r->run.dir);
-    hash_ids(&r->text, now);
+    train_hash(&r->text, now);
     if (r->run.engine.train.steps && r->run.text && strcmp(now, sha[1]))
         return fail(err, "%.300s: another text: the journal's has SHA-256 %.16s.. of its ids",
                     r->run.text, sha[1]);
@@ -442,12 +420,11 @@ static int take_record(void *ctx, const journal_record *rec, char err[ERR]) {
 int replay(const replay_options *o, replay_result *result, char err[ERR]) {
     replay_open open = {0};
     run r = {.o = o, .result = result, .open = &open, .serve = 1};
-    uint64_t torn;
     *result = (replay_result){0};
     r.owner = (engine_owner){&r, compare, tell, count_token};
     r.from = o->from;
     double begun = bench_now();
-    int bad = journal_read(o->path, take_record, &r, &torn, err);
+    int bad = journal_read(o->path, take_record, &r, NULL, err);
     if (!bad && !open.e) bad = fail(err, "%.300s: no record", o->path);
     if (!bad && r.from) bad = fail(err, "%.300s: names no snapshot %.100s", o->path, r.from);
     if (!bad) {
@@ -505,8 +482,7 @@ journal *replay_resume(replay_open *open, const replay_options *o, live *l, char
     char text[128], why[ERR];
     journal *j = NULL;
     int spoilt = 1;
-    uint64_t torn;
-    if (journal_read(o->path, note_snapshot, &n, &torn, err)) return NULL;
+    if (journal_read(o->path, note_snapshot, &n, NULL, err)) return NULL;
     for (int i = 1; spoilt && i >= -1; i--) {
         const char *from = i >= 0 && *n.name[i] ? n.name[i] : NULL;
         j = tell_all(open, o, from, l, &spoilt, err);

@@ -4,7 +4,7 @@
 
 static int chosen = -1; // the level in use; -1: the highest
 
-#ifdef __x86_64__
+#ifdef __AVX2__
 #include <immintrin.h>
 
 // Activations laid out for the vectors: in steps of `step` columns the order in which weights
@@ -32,8 +32,7 @@ static laid lay_out(const tq_matrix *m, const tq_acts *a, int64_t rows, int64_t 
 }
 
 // 32 weights and their scales. TQ4: lanes 0 .. 15 are even columns, 16 .. 31 odd.
-__attribute__((target("avx2"))) static inline __m256i
-weights32(const tq_matrix *m, const uint8_t *codes, __m128i book) {
+static inline __m256i weights32(const tq_matrix *m, const uint8_t *codes, __m128i book) {
     if (m->kind == KIND_I8) return _mm256_loadu_si256((const __m256i *)codes);
     __m128i x = _mm_loadu_si128((const __m128i *)codes), low = _mm_set1_epi8(15);
     __m128i even = _mm_shuffle_epi8(book, _mm_and_si128(x, low));
@@ -41,8 +40,7 @@ weights32(const tq_matrix *m, const uint8_t *codes, __m128i book) {
     return _mm256_set_m128i(odd, even);
 }
 
-__attribute__((target("avx2"))) static inline __m256i scales32(const tq_matrix *m,
-                                                               const int8_t *s) {
+static inline __m256i scales32(const tq_matrix *m, const int8_t *s) {
     __m256i v = _mm256_set1_epi32((int)((uint32_t)(uint16_t)s[1] << 16 | (uint16_t)s[0]));
     // as 16-bit lanes: I8 s0 x8, s1 x8; TQ4 (s0 x4, s1 x4) twice
     __m256i wide = _mm256_set_epi64x(0x0302030203020302, 0x0302030203020302, 0x0100010001000100,
@@ -54,8 +52,8 @@ __attribute__((target("avx2"))) static inline __m256i scales32(const tq_matrix *
 
 // |w| q sign(w): pairs stay within 2 * 128 * 127 = 32,512, so the saturating add never saturates;
 // two of them times |s| <= 128 stay below 2^23, a group of 128 below 2^25.
-__attribute__((target("avx2"))) static void row_avx2(const tq_matrix *m, int64_t r, const laid *l,
-                                                     const int32_t *mult, int64_t T, int64_t *y) {
+static void row_avx2(const tq_matrix *m, int64_t r, const laid *l, const int32_t *mult, int64_t T,
+                     int64_t *y) {
     const uint8_t *codes = m->codes + r * (m->kind == KIND_I8 ? m->pad : m->pad / 2);
     const int8_t *scale = m->scale + r * (m->pad / BLOCK);
     __m128i book =
@@ -81,8 +79,8 @@ __attribute__((target("avx2"))) static void row_avx2(const tq_matrix *m, int64_t
     }
 }
 
-#define WIDE "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni"
-#define VNNI __attribute__((target(WIDE), always_inline))
+#define WIDE __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")))
+#define VNNI WIDE __attribute__((always_inline))
 
 // Eight scales as the 32-bit lanes of two vectors. I8: each four times. TQ4: each twice, in s[0].
 VNNI static inline void scales128(__m512i s[2], const int8_t *scale, int i8) {
@@ -139,8 +137,8 @@ VNNI static inline void row_vnni(const tq_matrix *m, int64_t r, const laid *l, c
 }
 
 // Tokens by fours, which share the row's weights in registers, then one by one.
-__attribute__((target(WIDE))) static void rows_vnni(const tq_matrix *m, int64_t r, laid l,
-                                                    const int32_t *mult, int64_t T, int64_t *y) {
+WIDE static void rows_vnni(const tq_matrix *m, int64_t r, laid l, const int32_t *mult, int64_t T,
+                           int64_t *y) {
     int i8 = m->kind == KIND_I8;
     for (int64_t t = 0, n; t < T; t += n) {
         n = T - t < 4 ? 1 : 4;
@@ -154,7 +152,6 @@ __attribute__((target(WIDE))) static void rows_vnni(const tq_matrix *m, int64_t 
 
 int simd_levels(void) {
     __builtin_cpu_init();
-    if (!__builtin_cpu_supports("avx2")) return 1;
     return __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vl") &&
                    __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq")
                ? 3
@@ -293,9 +290,8 @@ VNNI static inline void panel_tokens(const tq_matrix *m, const void *w, const in
 }
 
 // Rows r .. r + 15 for tokens t .. last - 1; room: two panels.
-__attribute__((target(WIDE))) static void panel_rows(const tq_matrix *m, const inputs *in,
-                                                     int64_t r, int64_t t, int64_t last,
-                                                     uint32_t *room, float *y) {
+WIDE static void panel_rows(const tq_matrix *m, const inputs *in, int64_t r, int64_t t,
+                            int64_t last, uint32_t *room, float *y) {
     int64_t n = m->kind == KIND_F32 ? m->cols : m->pad / 2;
     uint32_t *panel = room + n * PANEL;
     int many = m->rows - r < PANEL ? (int)(m->rows - r) : PANEL;
@@ -333,8 +329,8 @@ static void x86_panels(const tq_matrix *m, const tq_acts *a, const float *x, int
 }
 
 // The sums of a tile stay in registers: 4 rows of 16 columns in eight vectors of 8.
-__attribute__((target("avx2,fma"))) static void half_avx2(float (*out)[TILE_COLS], const float *a,
-                                                          const float (*b)[TILE_COLS], int64_t n) {
+static void half_avx2(float (*out)[TILE_COLS], const float *a, const float (*b)[TILE_COLS],
+                      int64_t n) {
     __m256 sum[4][2];
     for (int i = 0; i < 4; i++) sum[i][0] = sum[i][1] = _mm256_setzero_ps();
     for (int64_t k = 0; k < n; k++, a += TILE_ROWS) {
@@ -352,10 +348,8 @@ __attribute__((target("avx2,fma"))) static void half_avx2(float (*out)[TILE_COLS
 }
 
 // 8 rows of 16 columns in eight vectors of 16.
-__attribute__((target("avx512f"))) static void whole_avx512(float (*out)[TILE_COLS],
-                                                            const float (*a)[TILE_ROWS],
-                                                            const float (*b)[TILE_COLS],
-                                                            int64_t n) {
+WIDE static void whole_avx512(float (*out)[TILE_COLS], const float (*a)[TILE_ROWS],
+                              const float (*b)[TILE_COLS], int64_t n) {
     __m512 sum[TILE_ROWS];
     for (int i = 0; i < TILE_ROWS; i++) sum[i] = _mm512_setzero_ps();
     for (int64_t k = 0; k < n; k++) {

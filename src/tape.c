@@ -25,8 +25,3 @@ void tape_build(tape *t, const model *m) {
         .op = OP_HEAD, .layer = -1, .linears = 1, .w = {&m->head}, .norm = m->final_norm};
     t->count = (int)(p - t->phase);
 }
-
-void tape_free(tape *t) {
-    free(t->phase);
-    *t = (tape){0};
-}

@@ -29,6 +29,5 @@ typedef struct {
     tape_phase *phase;
 } tape;
 
-void tape_build(tape *t, const model *m);
-void tape_free(tape *t);
+void tape_build(tape *t, const model *m); // phase is the caller's to free
 #endif

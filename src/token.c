@@ -606,15 +606,6 @@ int32_t token_id(const tokenizer *t, const char *text) {
     return id;
 }
 
-int token_is_end(const tokenizer *t, int32_t id) {
-    static const char *const end[] = {
-        "</s>",       "<eos>",      "<|endoftext|>", "<|end_of_text|>",
-        "<|im_end|>", "<|eot_id|>", "<|eom_id|>",    "<end_of_turn>"};
-    size_t i = 0;
-    while (i < sizeof end / sizeof *end && token_id(t, end[i]) != id) i++;
-    return id >= 0 && i < sizeof end / sizeof *end;
-}
-
 // A byte may become U+FFFD, three bytes; three bytes may be held; the piece itself stands behind.
 size_t token_room(const tokenizer *t) { return 4 * t->longest + 16; }
 

@@ -25,7 +25,6 @@ void token_close(tokenizer *t);
 
 int32_t token_count(const tokenizer *t);                // ids are 0 .. count - 1
 int32_t token_id(const tokenizer *t, const char *text); // the id of this exact token, or -1
-int token_is_end(const tokenizer *t, int32_t id);       // 1: models of these families stop here
 size_t token_room(const tokenizer *t);                  // bytes that token_decode() needs in out
 
 // The ids of text[len] in a new array *ids; returns how many. special = 1 adds what the

@@ -108,6 +108,12 @@ void train_digest(const model *m, char hex[65]) {
     convert_plan_free(&p);
 }
 
+void train_hash(const train_text *t, char hex[65]) {
+    unsigned char hash[32];
+    crypto_hash_sha256(hash, (const unsigned char *)t->id, (size_t)t->n * 4);
+    sodium_bin2hex(hex, 65, hash, sizeof hash);
+}
+
 // ---- the run
 
 typedef struct {
@@ -133,7 +139,6 @@ void train_open(grad *g, optim *opt, model *m, const train_options *o) {
 }
 
 static void run_open(train *t, model *m, const train_options *o, const train_text text[2]) {
-    unsigned char hash[32];
     char sha[3][65];
     must(o->batch <= BATCH_MAX);
     long rows = o->micro * o->ctx;
@@ -146,10 +151,7 @@ static void run_open(train *t, model *m, const train_options *o, const train_tex
     train_open(&t->g, &t->opt, m, o);
     train_digest(m, sha[2]); // before it learns
     model_config_digest(&m->c, t->config);
-    for (int k = 0; k < 2; k++) {
-        crypto_hash_sha256(hash, (const unsigned char *)text[k].id, (size_t)text[k].n * 4);
-        sodium_bin2hex(sha[k], 65, hash, sizeof hash);
-    }
+    for (int k = 0; k < 2; k++) train_hash(&text[k], sha[k]);
     t->options = json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f}",
                            "format", "assay-train 1", "what", o->what, "text", sha[0], "held",
                            sha[1], "model", sha[2], "steps", o->steps, "warmup", o->warmup, "every",
@@ -273,30 +275,34 @@ static int save_state(const train *t, const char *path, char err[ERR]) {
     return bad;
 }
 
-// Every option that decides bits must be what it was when the state was written.
-static int same_options(const train *t, const char *path, const char *text, char err[ERR]) {
-    json_t *theirs = json_loads(text ? text : "", 0, NULL), *ours;
+int train_same(const json_t *theirs, json_t *ours, char err[ERR]) {
     const char *key;
-    int bad = 0;
-    json_object_foreach(t->options, key, ours) {
+    json_t *value;
+    json_object_foreach(ours, key, value) {
         json_t *was = json_object_get(theirs, key);
-        if (bad || json_equal(ours, was)) continue;
-        char *said = was ? json_dumps(was, JSON_ENCODE_ANY) : NULL;
-        bad = fail(err, "%.300s: made with %s %.80s: expected the same", path, key,
-                   said ? said : "unknown");
-        free(said);
+        if (json_is_object(value) && json_is_object(was)) {
+            if (train_same(was, value, err)) return -1;
+        } else if (strcmp(key, "micro") && strcmp(key, "slots") && !json_equal(was, value)) {
+            char *said = was ? json_dumps(was, JSON_ENCODE_ANY) : NULL;
+            fail(err, "with %s %.80s: expected the same", key, said ? said : "unknown");
+            free(said);
+            return -1;
+        }
     }
-    json_decref(theirs);
-    return bad;
+    return 0;
 }
 
 static int load_state(train *t, const char *path, char err[ERR]) {
     tensor_set s;
+    char why[ERR];
     if (tensor_open(&s, path, err)) return -1;
-    const char *step = tensor_meta(&s, "step");
+    const char *step = tensor_meta(&s, "step"), *config = tensor_meta(&s, "config");
+    const char *options = tensor_meta(&s, "options");
     long at = step ? strtol(step, NULL, 10) : 0;
-    const char *config = tensor_meta(&s, "config");
-    int bad = same_options(t, path, tensor_meta(&s, "options"), err);
+    json_t *theirs = json_loads(options ? options : "", 0, NULL);
+    int bad = train_same(theirs, t->options, why);
+    if (bad) fail(err, "%.300s: made %.180s", path, why);
+    json_decref(theirs);
     if (!bad && (!config || strcmp(config, t->config)))
         bad = fail(err, "%.300s: made %s: expected the same", path,
                    config ? "with other numbers in config.json" : "by an earlier program");

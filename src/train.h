@@ -57,6 +57,10 @@ int64_t train_window(uint32_t seed, int64_t step, long b, int64_t places);
 convert_plan train_plan(const model *m, const optim *opt);
 // SHA-256 in hex over all values of the model: over the data of the file that it is saved as.
 void train_digest(const model *m, char hex[65]);
+void train_hash(const train_text *t, char hex[65]); // of a text's ids
+// Options that decide bits, as JSON: -1 and "with NAME VALUE: .." when theirs are others. Microbatch
+// and slots decide none.
+int train_same(const struct json_t *theirs, struct json_t *ours, char err[ERR]);
 // Learns text[0] in place and writes the folder o->out; text[1] is held out (id NULL: none).
 // After -1 the folder is as the last checkpoint left it. Of many ranks the first writes and says; an
 // error of its last files is known to the others after the next ranks_agree().
