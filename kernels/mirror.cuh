@@ -305,8 +305,8 @@ PHASE void head_rows(mega *m, const mega_run *r, const mega_run *teacher, int fi
         }
         if (lane_id() > 0) continue;
         l->logp[first + t] = logp;
-        float limit = limit_of(m, l->context), units = num_mul(value, 0x1p36f);
-        if (units > limit || units < -limit || share(limit, l->loss, value))
+        float limit = limit_of(m, l->context), v = num_mul(value, 0x1p36f); // told, so not cut
+        if (v > limit || v < -limit || share(limit, l->loss, value))
             fail_at(m, site_code(r->layers, -1, AT_LOSS));
     }
 }
